@@ -1,0 +1,37 @@
+"""One adapter a corpus: what it loads, from where, under which licence, and which heads its labels train.
+
+A corpus that is missing is skipped by name; one whose format has changed fails by name.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.conversation import Conversation
+from pipeline.sources import airline_tweets, bundled, complaint_tweets, support_chats
+from pipeline.sources.source import FormatChanged, Source, SourceMissing
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (bundled.SOURCE, airline_tweets.SOURCE, complaint_tweets.SOURCE, support_chats.SOURCE)
+}
+
+__all__ = ["SOURCES", "FormatChanged", "Source", "SourceMissing", "read_sources"]
+
+
+def read_sources(names: Sequence[str], folder: Path) -> Iterator[Conversation]:
+    """Every conversation of the named corpora, each with `meta.source` set.
+
+    `folder` holds the corpora that are not bundled. Raises KeyError for an unknown name, FormatChanged
+    for a corpus that no longer looks as its adapter expects; warns of one that is not there.
+    """
+    for name in names:
+        source = SOURCES[name]
+        missing = [file for file in source.files if not (folder / file).exists()]
+        if missing:
+            warnings.warn(f"{name}: skipped, {', '.join(missing)} not in {folder}", SourceMissing, stacklevel=2)
+            continue
+        for conversation in source.read(folder):
+            yield conversation.model_copy(update={"meta": {**conversation.meta, "source": name}})

@@ -1,0 +1,34 @@
+"""Twitter US Airline Sentiment: messages to airlines with a crowd's three-way sentiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.conversation import Conversation, Turn
+from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.source import Source, read_json_rows
+
+FILE = "airline_tweets.jsonl"
+
+
+def read(folder: Path) -> Iterator[Conversation]:
+    """One single-turn conversation a tweet, with the crowd's label and, where they exist, this project's."""
+    signals = load_signals(folder, "airline_tweets")
+    for row in read_json_rows(folder / FILE, {"id": str, "text": str, "sentiment": str}):
+        labels = {"airline_sentiment": row["sentiment"], **signals.get((row["id"], None), {})}
+        turn = Turn(role="customer", text=row["text"], labels=labels)
+        yield Conversation(
+            id=f"airline_tweets-{row['id']}", channel="social", language="en", turns=(turn,), meta={"industry": "airline"}
+        )
+
+
+SOURCE = Source(
+    name="airline_tweets",
+    title="Twitter US Airline Sentiment (CrowdFlower)",
+    licence="CC BY-NC-SA 4.0",
+    home="https://www.kaggle.com/datasets/crowdflower/twitter-airline-sentiment",
+    heads=("airline_sentiment", *HEADS),
+    files=(FILE,),
+    read=read,
+)

@@ -1,0 +1,30 @@
+"""The corpus that the project carries in `corpus/`, written and labelled for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import ROOT
+from pipeline.conversation import Conversation, read_conversations
+from pipeline.sources.source import Source
+
+FOLDER = ROOT / "corpus" / "conversations"
+BLIND = ROOT / "corpus" / "blind.jsonl"
+
+
+def read(folder: Path) -> Iterator[Conversation]:
+    """Every conversation of the bundled corpus, industry by industry; `folder` is not looked at."""
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        yield from read_conversations(path)
+
+
+SOURCE = Source(
+    name="bundled",
+    title="Simmer's bundled corpus",
+    licence="Apache-2.0",
+    home="corpus/",
+    heads=("sentiment", "frustration", "urgency", "signals", "satisfaction", "boil_over"),
+    files=(),
+    read=read,
+)

@@ -1,0 +1,38 @@
+"""Messages to support accounts of nine industries and random tweets, called complaints or not by experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.conversation import Conversation, Turn
+from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.source import Source, read_json_rows
+
+FILE = "complaint_tweets.jsonl"
+
+
+def read(folder: Path) -> Iterator[Conversation]:
+    """One single-turn conversation a tweet."""
+    signals = load_signals(folder, "complaint_tweets")
+    for row in read_json_rows(folder / FILE, {"id": str, "text": str, "complaint": int, "domain": str}):
+        labels = {"complaint": bool(row["complaint"]), **signals.get((row["id"], None), {})}
+        turn = Turn(role="customer", text=row["text"], labels=labels)
+        yield Conversation(
+            id=f"complaint_tweets-{row['id']}",
+            channel="social",
+            language="en",
+            turns=(turn,),
+            meta={"industry": row["domain"]},
+        )
+
+
+SOURCE = Source(
+    name="complaint_tweets",
+    title="Automatically Identifying Complaints in Social Media (Preotiuc-Pietro, Gaman, Aletras, ACL 2019)",
+    licence="research use",
+    home="https://github.com/danielpreotiuc/complaints-social-media",
+    heads=("complaint", *HEADS),
+    files=(FILE,),
+    read=read,
+)

@@ -1,0 +1,40 @@
+"""What every DVC stage needs: where files lie, metrics written one way, progress shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.progress import track
+
+from pipeline.config import ROOT
+
+BUILD = ROOT / "build"
+METRICS = ROOT / "metrics"
+CORPORA = ROOT / "data" / "corpora"
+
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a file, as `sha256:…`."""
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+    """The items, with a progress bar while they are gone through."""
+    return track(items, description=f"{what:<24}", total=total)

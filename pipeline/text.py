@@ -1,0 +1,196 @@
+"""What of a message the customer really wrote: decoded, cut, redacted, with everything cut kept for display.
+
+    clean(turn.text, channel)  ->  Cleaned(text, cuts)
+    normalise(cleaned.text)    ->  what the tokenizer is given
+
+Knows nothing of conversations, labels or tokens. Personal data is `pipeline.redact`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import emoji
+import ftfy
+from bs4 import BeautifulSoup
+from mailparser_reply import EmailReplyParser
+
+from pipeline.redact import redact
+
+CutKind = Literal["quoted", "signature", "disclaimer", "auto_reply"]
+
+_MARKUP = re.compile(r"</?(?:br|p|div|span|html|body|b|i|a|ul|li|table|td|tr|blockquote|strong|em|style|script)\b[^<>]{0,500}>", re.I)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
+_JOINER_IN_TEXT = re.compile(r"(?<=\w)\u200d|\u200d(?=\w)")
+_HISTORY = re.compile(r"^\s*>|\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^_{5,}\s*$|^from:\s.+$", re.I | re.M)
+_CLOSING = re.compile(r"^\s*(?:--\s*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?\s*$|best,\s*$|thanks,?\s*$|thank you,\s*$|sent from my )", re.I | re.M)
+_DISCLAIMER = re.compile(
+    r"(?:^|\n)[^\n]{0,80}\b(?:this (?:e-?mail|message)(?: and any (?:attachments?|files)[^\n]{0,60})? (?:is|are|may be|may contain|contains?) [^\n]{0,80}(?:confidential|privileged|intended)"
+    r"|confidentiality notice|if you are not the intended recipient|please consider the environment)",
+    re.I,
+)
+_AUTO_REPLY = re.compile(
+    r"^\s*(?:\W{0,3}auto(?:matic|mated)?[- ]?(?:reply|response)\b"
+    r"|out of (?:the )?office\b[^?]*$|i am (?:currently )?(?:out of (?:the )?office|on (?:annual|parental|sick) leave)\b[^?]*(?:return|until|back)\b"
+    r"|(?:i'm|i am) away (?:from|until)\b[^?]*(?:return|until|back|urgent)\b|this is an automat(?:ed|ic) (?:reply|response|message)\b)",
+    re.I,
+)
+
+_URL = re.compile(r"(?:https?://|www\.)\S+", re.I)
+_MENTION = re.compile(r"(?<![\w@.])@\w+")
+_PLACEHOLDER = re.compile(r"#([A-Z]+(?:[_-][A-Z0-9]+)*)#")
+_SHOUTED = re.compile(r"\b[A-Z]{3,}\b(?:['’][A-Z]+)?")
+_STRETCHED = re.compile(r"([^\W\d_])\1{3,}")
+_REPEATED_MARK = re.compile(r"([!?.,*\-_=~])\1{3,}")
+_SPACE = re.compile(r"\s+")
+_REDACTED = re.compile(r"\[[A-Z_]+\]")
+_WORD = re.compile(r"[^\W\d_]")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A piece that was taken out of a message, as it stood (personal data redacted)."""
+
+    kind: CutKind
+    text: str
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What is left of a message, and what was cut from it in order of appearance."""
+
+    text: str
+    cuts: tuple[Cut, ...] = ()
+
+
+def clean(text: str, channel: str) -> Cleaned:
+    """Decode, cut and redact one customer message. Never raises, whatever the text holds."""
+    decoded = decode(text)
+    if _AUTO_REPLY.match(decoded):
+        return Cleaned("", (Cut("auto_reply", redact(decoded)),))
+    body, cuts = decoded, ()
+    if channel == "email" or _HISTORY.search(decoded):
+        body, cuts = _cut_mail(decoded)
+    return Cleaned(redact(body).strip(), tuple(Cut(cut.kind, redact(cut.text)) for cut in cuts))
+
+
+def decode(text: str) -> str:
+    """Text without markup, entities, mojibake, control and zero-width characters."""
+    if not text.isascii():
+        text = ftfy.fix_text(_CONTROL.sub("", text), unescape_html=False)
+        text = _JOINER_IN_TEXT.sub("", text)
+    for _ in range(3):  # "&amp;lt;" is found in the wild
+        plain = _unescape(text) if "&" in text else text
+        if plain == text:
+            break
+        text = plain
+    if "<" in text and _MARKUP.search(text):
+        text = _strip_markup(text)
+    return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def normalise(text: str) -> str:
+    """The tokenizer's view: emoji named, mentions and links made alike, shouting marked, runs shortened.
+
+    The default encoder's tokenizer folds case, so shouted words carry the mark `^` after them.
+    """
+    if not text.isascii():
+        text = emoji.demojize(text, delimiters=(" :", ": ")).replace("_", " ")
+    text = _URL.sub("http", text)
+    text = _MENTION.sub("@user", text)
+    text = _PLACEHOLDER.sub(r"[\1]", text)
+    text = _mark_shouting(text)
+    text = _STRETCHED.sub(r"\1\1\1", text)
+    text = _REPEATED_MARK.sub(r"\1\1\1", text)
+    return _SPACE.sub(" ", text).strip()
+
+
+def words_only(text: str) -> str:
+    """The text without links, mentions and placeholders: what a language or a word can be told from."""
+    for pattern in (_URL, _MENTION, _PLACEHOLDER, _REDACTED):
+        text = pattern.sub(" ", text)
+    return _SPACE.sub(" ", text).strip()
+
+
+def has_words(text: str) -> bool:
+    """Whether a letter is left once links, mentions and placeholders are gone."""
+    return _WORD.search(words_only(text)) is not None
+
+
+def _unescape(text: str) -> str:
+    import html
+
+    return html.unescape(text)
+
+
+def _strip_markup(text: str) -> str:
+    soup = BeautifulSoup(text, "html.parser")
+    for hidden in soup(["script", "style"]):
+        hidden.decompose()
+    for line_break in soup(["br"]):
+        line_break.replace_with("\n")
+    return soup.get_text()
+
+
+def _mark_shouting(text: str) -> str:
+    """Mark words in capitals where they are shouted: two or more of them, or one of five letters or more."""
+    plain = _REDACTED.sub("", text)
+    shouted = _SHOUTED.findall(plain)
+    if len(shouted) < 2 and not any(len(word) >= 5 for word in shouted):
+        return text
+    return _SHOUTED.sub(_mark_unless_redacted, text)
+
+
+def _mark_unless_redacted(match: re.Match[str]) -> str:
+    inside = match.string[match.start() - 1 : match.start()] == "[" and match.string[match.end() : match.end() + 1] == "]"
+    return match[0] if inside else f"{match[0]} ^"
+
+
+@lru_cache(maxsize=1)
+def _mail_parser() -> EmailReplyParser:
+    return EmailReplyParser(languages=["en"])
+
+
+def _cut_mail(text: str) -> tuple[str, tuple[Cut, ...]]:
+    cuts: list[Cut] = []
+    disclaimer = _DISCLAIMER.search(text)
+    history = _first_history(text)
+    end = min([len(text), *([disclaimer.start()] if disclaimer else []), *([history] if history is not None else [])])
+    body, tail = text[:end], text[end:]
+    if _CLOSING.search(body):
+        body, signature = _cut_signature(body)
+        cuts += [Cut("signature", signature)] if signature else []
+    if tail.strip():
+        kind: CutKind = "quoted" if history == end else "disclaimer"
+        cuts.append(Cut(kind, tail.strip()))
+    return body.strip(), tuple(cuts)
+
+
+def _first_history(text: str) -> int | None:
+    """Where the quoted history begins: at the parser's second message, or at trailing `>` lines."""
+    if not _HISTORY.search(text):
+        return None
+    replies = _mail_parser().read(text=text).replies
+    latest = replies[0].content if replies else text
+    start = len(latest) if text.startswith(latest) and len(replies) > 1 else len(text)
+    quoted = re.search(r"(?:^|\n)\s*>", text)
+    if quoted and _only_quotes_follow(text[quoted.start() :]):
+        start = min(start, quoted.start())
+    return start if start < len(text) else None
+
+
+def _only_quotes_follow(tail: str) -> bool:
+    lines = [line for line in tail.split("\n") if line.strip()]
+    return all(line.lstrip().startswith(">") for line in lines)
+
+
+def _cut_signature(body: str) -> tuple[str, str]:
+    replies = _mail_parser().read(text=body).replies
+    signature = replies[-1].signatures.strip() if len(replies) == 1 and replies[-1].signatures else ""
+    if not signature or not body.rstrip().endswith(signature):
+        return body, ""
+    kept = body.rstrip()[: -len(signature)]
+    return (kept, signature) if kept.strip() else (body, "")

@@ -1,0 +1,97 @@
+"""The network: a pretrained encoder, one pooled vector, one small head per label, trained together.
+
+Output: one logit per value of every head, concatenated in vocabulary order. Exclusive heads are read by
+softmax, the others by sigmoid.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig
+
+from pipeline.vocabulary import Head, Vocabulary
+
+
+class FlatHead(nn.Module):
+    """One logit per value, each with its own weights."""
+
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, values)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.linear(pooled)
+
+
+class OrdinalHead(nn.Module):
+    """Adjacent-categories logits: value k gets k·s(x) + b_k, so one score s moves the whole distribution along the order.
+
+    Source: Agresti, Analysis of Ordinal Categorical Data, chapter 4.
+    """
+
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(values))
+        steps = torch.arange(values, dtype=torch.float32) - (values - 1) / 2
+        self.register_buffer("steps", steps, persistent=False)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.score(pooled) * self.steps + self.bias
+
+
+def make_head(head: Head, width: int) -> nn.Module:
+    """The module for a head of the vocabulary."""
+    values = len(head.values)
+    return OrdinalHead(width, values) if head.kind == "ordinal" else FlatHead(width, values)
+
+
+class SimmerModel(nn.Module):
+    """Encoder, pooling and heads.
+
+    The pooled vector joins the first token, the mean over the message (segment 0) and the mean over everything.
+    """
+
+    def __init__(self, encoder: nn.Module, vocabulary: Vocabulary, pad: int, dropout: float) -> None:
+        super().__init__()
+        config = encoder.config
+        self.encoder = encoder
+        self.pad = pad
+        self.segments = int(getattr(config, "type_vocab_size", 1) or 1)
+        self.dropout = nn.Dropout(dropout)
+        width = 3 * config.hidden_size
+        self.heads = nn.ModuleDict({name: make_head(head, width) for name, head in vocabulary.heads.items()})
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Logits [batch, outputs] of token ids and segments [batch, tokens]."""
+        mask = input_ids.ne(self.pad)
+        given = {"input_ids": input_ids, "attention_mask": mask.long()}
+        if self.segments > 1:
+            given["token_type_ids"] = token_type_ids
+        hidden = self.encoder(**given).last_hidden_state
+        message = mask & token_type_ids.eq(0)
+        pooled = torch.cat([hidden[:, 0], mean_over(hidden, message), mean_over(hidden, mask)], dim=-1)
+        pooled = self.dropout(pooled)
+        return torch.cat([head(pooled) for head in self.heads.values()], dim=-1)
+
+
+def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean of hidden states [batch, tokens, width] where the mask [batch, tokens] holds."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+def load_encoder(folder: Path) -> nn.Module:
+    """The pretrained encoder of a folder, in float32, without a pooler of its own."""
+    config = AutoConfig.from_pretrained(folder)
+    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **options)
+
+
+def empty_encoder(config: PretrainedConfig) -> nn.Module:
+    """An encoder of this configuration with random weights."""
+    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    return AutoModel.from_config(config, **options)

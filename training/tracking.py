@@ -1,0 +1,91 @@
+"""MLflow: one run a pipeline, opened by `train` and taken up again by the stages after it.
+
+The store is SQLite at the project's root unless MLFLOW_TRACKING_URI says otherwise. A stage that DVC took from
+its cache opens no run; the run's id travels in `build/run.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel
+
+from pipeline.config import ROOT
+from pipeline.stage import BUILD, read_json, write_json
+
+EXPERIMENT = "simmer"
+RUN_FILE = BUILD / "run.json"
+
+
+def connect() -> None:
+    """Point MLflow at the store and the experiment, making both if need be."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlflow.db'}"))
+    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        mlflow.create_experiment(EXPERIMENT, artifact_location=(ROOT / "mlruns").as_uri())
+    mlflow.set_experiment(EXPERIMENT)
+
+
+@contextmanager
+def start_run(profile: str, tags: Mapping[str, str], run_file: Path = RUN_FILE) -> Iterator[str]:
+    """A new run, its id written to `run_file`."""
+    connect()
+    with mlflow.start_run(tags={"profile": profile, "git_revision": git_revision(), **tags}) as run:
+        write_json(run_file, {"run_id": run.info.run_id})
+        yield run.info.run_id
+
+
+@contextmanager
+def resume_run(run_file: Path = RUN_FILE) -> Iterator[str]:
+    """The run that `train` opened; a new one with the same purpose where the store no longer knows it."""
+    connect()
+    run_id = read_json(run_file)["run_id"]
+    try:
+        mlflow.get_run(run_id)
+    except MlflowException:
+        with mlflow.start_run(tags={"continues": run_id}) as run:
+            yield run.info.run_id
+        return
+    with mlflow.start_run(run_id=run_id):
+        yield run_id
+
+
+def log_config(section: str, config: BaseModel) -> None:
+    """A stage's configuration as parameters of the current run, `section.key`."""
+    mlflow.log_params(flatten({section: config.model_dump(mode="json")}))
+
+
+def log_metrics(section: str, metrics: Mapping[str, Any]) -> None:
+    """Every number of a nested mapping as a metric of the current run, `section.path.to.number`."""
+    numbers = {k: float(v) for k, v in flatten({section: metrics}).items() if isinstance(v, int | float)}
+    mlflow.log_metrics(numbers)
+
+
+def log_history(history: list[dict[str, float]]) -> None:
+    """The Trainer's log as curves over steps."""
+    for entry in history:
+        step = int(entry["step"])
+        mlflow.log_metrics({f"curve.{k}": float(v) for k, v in entry.items() if k != "step"}, step=step)
+
+
+def flatten(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one level with dotted names that MLflow accepts."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{before}{key}".replace("+", "plus").replace(">", "over").replace("<", "under").replace("=", "")
+        flat |= flatten(inner, f"{name}.") if isinstance(inner, Mapping) else {name: inner}
+    return flat
+
+
+def git_revision() -> str:
+    """The revision of the working tree, `-dirty` where it has changes, `unknown` outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,222 @@
+"""DVC stage `train`: fine-tune the encoder and its heads on the prepared dataset.
+
+    python -m training.train             build/model, build/run.json, metrics/train.json
+
+The loop is Hugging Face's `Trainer`: bf16 where the processor has it, CUDA where there is one, batches of like
+length, the best epoch kept, resumed from the last checkpoint after an interruption.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict, load_from_disk
+from torch import Tensor, nn
+from torch.optim import AdamW
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from pipeline.config import Config, current_profile, load_config
+from pipeline.ingest import CONVERSATIONS
+from pipeline.prepare import DATASET
+from pipeline.stage import BUILD, METRICS, data_hash, write_json
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
+from training.checkpoint import MODEL, new_model, save_model
+from training.data import PadBatch
+from training.loss import multi_head_loss
+from training.model import SimmerModel
+from training.tracking import log_config, log_history, log_metrics, start_run
+
+CHECKPOINTS = BUILD / "checkpoints"
+
+
+class TrainConfig(Config):
+    """Everything a person may change about the fine-tune."""
+
+    seed: int
+    epochs: int
+    batch_rows: int
+    learning_rate: float
+    head_learning_rate: float
+    layer_decay: float
+    weight_decay: float
+    warmup_share: float
+    dropout: float
+    patience: int
+    head_weights: dict[str, float]
+
+
+class NoExamples(ValueError):
+    """A head has weight in training, and no row speaks of it."""
+
+
+def trained_vocabulary(dataset: DatasetDict, vocabulary: Vocabulary, config: TrainConfig) -> Vocabulary:
+    """The heads that have a weight. Raises NoExamples for one without examples, or with a value that has none."""
+    names = [name for name in vocabulary.heads if config.head_weights.get(name, 0) > 0]
+    sums = torch.tensor(dataset["train"]["target"]).sum(dim=0)
+    for name in names:
+        missing = [v for v, n in zip(vocabulary.heads[name].values, sums[vocabulary.slices()[name]], strict=True) if n == 0]
+        if missing:
+            raise NoExamples(f"{name}: no training example of {', '.join(missing)}")
+    return vocabulary.only(names)
+
+
+def narrow(dataset: DatasetDict, full: Vocabulary, kept: Vocabulary) -> DatasetDict:
+    """The dataset with targets of the kept heads alone; rows that speak of none of them are dropped."""
+    heads = [index for index, name in enumerate(full.heads) if name in kept.heads]
+    outputs = [i for name, where in full.slices().items() if name in kept.heads for i in range(where.start, where.stop)]
+
+    def cut(row: dict[str, Any]) -> dict[str, Any]:
+        return {"target": [row["target"][i] for i in outputs], "known": [row["known"][i] for i in heads]}
+
+    return dataset.map(cut, desc="narrowing").filter(lambda row: any(row["known"]), desc="filtering")
+
+
+class MultiHeadTrainer(Trainer):  # type: ignore[misc]
+    """`Trainer` with the masked multi-head loss and layer-wise learning rates."""
+
+    def __init__(self, *args: Any, vocabulary: Vocabulary, config: TrainConfig, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.vocabulary = vocabulary
+        self.config = config
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        logits = model(inputs["input_ids"], inputs["token_type_ids"])
+        loss = multi_head_loss(
+            logits.float(), inputs["labels"], inputs["known"], self.vocabulary, self.config.head_weights
+        )
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> AdamW:
+        if self.optimizer is None:
+            self.optimizer = AdamW(parameter_groups(self.model, self.config))
+        return self.optimizer
+
+
+def parameter_groups(model: SimmerModel, config: TrainConfig) -> list[dict[str, Any]]:
+    """Optimizer groups: the lower the layer, the lower its learning rate; no decay on biases and norms."""
+    depth = 1 + max((layer_of(name) for name, _ in model.named_parameters()), default=0)
+    groups = []
+    for name, parameter in model.named_parameters():
+        rate = config.head_learning_rate
+        if name.startswith("encoder."):
+            rate = config.learning_rate * config.layer_decay ** (depth - 1 - layer_of(name))
+        decay = 0.0 if parameter.ndim < 2 else config.weight_decay
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    return groups
+
+
+def layer_of(name: str) -> int:
+    """How deep a parameter stands: 0 for embeddings, then one more for each layer."""
+    parts = name.split(".")
+    for before, number in zip(parts, parts[1:], strict=False):
+        if before in ("layer", "layers") and number.isdigit():
+            return int(number) + 1
+    return 0
+
+
+def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
+    """The Trainer's arguments for this config and this machine."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_rows,
+        per_device_eval_batch_size=4 * config.batch_rows,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        warmup_steps=config.warmup_share,
+        lr_scheduler_type="linear",
+        bf16=has_bf16(),
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        logging_steps=10,
+        report_to=[],
+        remove_unused_columns=False,
+        label_names=["labels", "known"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def has_bf16() -> bool:
+    """Whether bf16 arithmetic is native here."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+
+
+def with_length(rows: Dataset) -> Dataset:
+    """The rows with their token count, which batches are grouped by."""
+    return rows.add_column("length", [len(ids) for ids in rows["input_ids"]])
+
+
+def fit(
+    model: SimmerModel, dataset: DatasetDict, vocabulary: Vocabulary, config: TrainConfig, folder: Path
+) -> MultiHeadTrainer:
+    """Train until the epochs are over or validation stops improving; the best epoch is left in the model."""
+    trainer = MultiHeadTrainer(
+        model=model,
+        args=training_arguments(config, folder),
+        train_dataset=with_length(dataset["train"]),
+        eval_dataset=dataset["validation"],
+        data_collator=PadBatch(model.pad),
+        callbacks=[EarlyStoppingCallback(config.patience)],
+        vocabulary=vocabulary,
+        config=config,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    return trainer
+
+
+def summary(trainer: MultiHeadTrainer, dataset: DatasetDict, seconds: float) -> dict[str, Any]:
+    """What the stage's metrics file says of the fit."""
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    return {
+        "validation_loss": round(min(losses), 4),
+        "epochs_run": len(losses),
+        "best_epoch": 1 + losses.index(min(losses)),
+        "rows": len(dataset["train"]),
+        "minutes": round(seconds / 60, 2),
+    }
+
+
+def main() -> None:
+    """Run the stage for the current profile."""
+    profile = current_profile()
+    config = load_config(TrainConfig, "train.yaml", "train", profile)
+    source = load_config(TrainedEncoder, "train.yaml", "encoder", profile)
+    folder = encoder_folder(source)
+    check_weights(source, folder)
+    set_seed(config.seed)
+    full = load_vocabulary()
+    dataset = load_from_disk(str(DATASET))
+    vocabulary = trained_vocabulary(dataset, full, config)
+    dataset = narrow(dataset, full, vocabulary)
+    model = new_model(folder, vocabulary, config.dropout)
+    with start_run(profile, {"data_hash": data_hash(CONVERSATIONS)}):
+        log_config("train", config)
+        log_config("encoder", source)
+        started = time.perf_counter()
+        trainer = fit(model, dataset, vocabulary, config, CHECKPOINTS)
+        metrics = summary(trainer, dataset, time.perf_counter() - started)
+        log_history(trainer.state.log_history)
+        log_metrics("train", metrics)
+    save_model(MODEL, model, vocabulary, folder)
+    write_json(METRICS / "train.json", metrics)
+    shutil.rmtree(CHECKPOINTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The bundle: what training hands to serving. Where its files lie, what its card says, and how it is loaded.
+
+A bundle whose files do not match their hashes, or whose golden inputs score otherwise than they did at export,
+is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from tokenizers import Tokenizer
+
+from pipeline.config import Config
+from pipeline.conversation import Conversation
+from pipeline.encode import Encoder, EncodingConfig, read_turn
+from pipeline.engine import OpenVinoEngine
+from pipeline.heads import Calibration
+from pipeline.predictor import Predictor
+from pipeline.vocabulary import Vocabulary
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """File names inside a bundle."""
+
+    card: str = "bundle.json"
+    engine: str = "model.int8.xml"
+    engine_weights: str = "model.int8.bin"
+    original: str = "model.onnx"
+    tokenizer: str = "tokenizer.json"
+    manifest: str = "SHA256SUMS"
+    registration: str = "registration.json"
+
+    @property
+    def hashed(self) -> tuple[str, ...]:
+        """What the manifest covers, in its order. A registration comes later and is not part of it."""
+        return (self.card, self.engine, self.engine_weights, self.original, self.tokenizer)
+
+
+LAYOUT = Layout()
+
+
+class Golden(Config):
+    """A conversation whose last customer turn scored these probabilities at export, in vocabulary order."""
+
+    conversation: Conversation
+    probabilities: tuple[float, ...]
+
+
+class Card(Config):
+    """`bundle.json`: everything that serving must know and a reader may want to know about a model."""
+
+    format: int
+    profile: str
+    encoder: str
+    languages: tuple[str, ...]
+    labels: Vocabulary
+    encoding: EncodingConfig
+    calibration: Calibration
+    metrics: dict[str, Any]
+    slices: dict[str, Any]
+    data_hash: str
+    git_revision: str
+    mlflow_run_id: str
+    golden_tolerance: float
+    golden: tuple[Golden, ...]
+
+
+class BundleRefused(ValueError):
+    """A bundle that must not serve; the message names the file or the golden input."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded, checked bundle. `version` is the registry's, None where it was never registered."""
+
+    path: Path
+    card: Card
+    digest: str
+    version: str | None
+    predictor: Predictor
+
+    def replay_golden(self) -> None:
+        """Score the golden inputs. Raises BundleRefused where one no longer scores as it did at export."""
+        for golden in self.card.golden:
+            turn = golden.conversation.customer_turns()[-1]
+            scored = self.predictor.predict([read_turn(golden.conversation, turn, self.card.encoding)])[0]
+            drift = float(np.abs(scored - np.array(golden.probabilities)).max())
+            if not drift <= self.card.golden_tolerance:
+                raise BundleRefused(
+                    f"{self.path}: golden input {golden.conversation.id} drifted by {drift:.4f} "
+                    f"(at most {self.card.golden_tolerance})"
+                )
+
+
+def load_bundle(path: Path, threads: int = 1) -> Bundle:
+    """The bundle in a folder, hashes checked and golden inputs replayed. Raises BundleRefused."""
+    digest = check_manifest(path)
+    card = _read_card(path / LAYOUT.card)
+    encoder = Encoder(Tokenizer.from_file(str(path / LAYOUT.tokenizer)), card.encoding)
+    engine = OpenVinoEngine(path / LAYOUT.engine, threads)
+    bundle = Bundle(path, card, digest, _version(path, digest), Predictor(encoder, engine, card.labels, card.calibration))
+    bundle.replay_golden()
+    return bundle
+
+
+def write_manifest(path: Path) -> str:
+    """Write the manifest of a folder's bundle files; the bundle's digest, `sha256:…` of the manifest."""
+    lines = [f"{_sha256(path / name)}  {name}\n" for name in LAYOUT.hashed]
+    (path / LAYOUT.manifest).write_text("".join(lines), encoding="ascii")
+    return bundle_digest(path)
+
+
+def check_manifest(path: Path) -> str:
+    """The bundle's digest. Raises BundleRefused naming the first file that is missing, unlisted or changed."""
+    manifest = path / LAYOUT.manifest
+    if not manifest.is_file():
+        raise BundleRefused(f"{path}: no {LAYOUT.manifest}; is this a bundle?")
+    listed = dict(reversed(line.split(maxsplit=1)) for line in manifest.read_text("ascii").splitlines() if " " in line)
+    for name in LAYOUT.hashed:
+        if name not in listed:
+            raise BundleRefused(f"{path}: {LAYOUT.manifest} does not list {name}")
+        if not (path / name).is_file():
+            raise BundleRefused(f"{path}: {name} is missing")
+        if _sha256(path / name) != listed[name]:
+            raise BundleRefused(f"{path}: {name} was changed after export")
+    return bundle_digest(path)
+
+
+def bundle_digest(path: Path) -> str:
+    """What names a bundle: the SHA-256 of its manifest."""
+    return "sha256:" + _sha256(path / LAYOUT.manifest)
+
+
+def _read_card(path: Path) -> Card:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise BundleRefused(f"{path}: bundle format {found}, this version reads {FORMAT}")
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BundleRefused(f"{path}: {error.errors(include_url=False)[0]['loc']}: {error.errors()[0]['msg']}") from None
+
+
+def _version(path: Path, digest: str) -> str | None:
+    registration = path / LAYOUT.registration
+    if not registration.is_file():
+        return None
+    values = json.loads(registration.read_text(encoding="utf-8"))
+    return str(values["version"]) if values.get("bundle") == digest else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,3 +32,24 @@ def hot_targets(hot: Sequence[bool | None], horizon: int) -> list[bool | None]:
         ahead = hot[index + 1 : index + 1 + horizon]
         targets.append(True if any(ahead) else (None if None in ahead else False))
     return targets
+
+
+def expected_calibration_error(probabilities: ArrayLike, target: ArrayLike, exclusive: bool, bins: int) -> float:
+    """Mean distance between what was promised and what held, over equal-width bins (Guo et al. 2017).
+
+    Shapes: probabilities and target weights [rows, values]. Of an exclusive head the likeliest value's
+    promise is held against the truth; otherwise each flag's own is, and flags are averaged.
+    """
+    p, t = np.asarray(probabilities, dtype=float), np.asarray(target, dtype=float)
+    if exclusive:
+        best = p.argmax(axis=1)
+        rows = np.arange(len(p))
+        return _binned_error(p[rows, best], t[rows, best] > 0, bins)
+    return float(np.mean([_binned_error(p[:, i], t[:, i] > 0.5, bins) for i in range(p.shape[1])]))
+
+
+def _binned_error(promised: ArrayLike, held: ArrayLike, bins: int) -> float:
+    p, h = np.asarray(promised, dtype=float), np.asarray(held, dtype=float)
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    gaps = np.bincount(index, weights=p - h, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))

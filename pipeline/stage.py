@@ -15,6 +15,7 @@ from pipeline.config import ROOT
 BUILD = ROOT / "build"
 METRICS = ROOT / "metrics"
 CORPORA = ROOT / "data" / "corpora"
+MODELS = ROOT / "models"
 
 T = TypeVar("T")
 

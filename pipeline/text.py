@@ -8,6 +8,7 @@ Knows nothing of conversations, labels or tokens. Personal data is `pipeline.red
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -121,8 +122,6 @@ def has_words(text: str) -> bool:
 
 
 def _unescape(text: str) -> str:
-    import html
-
     return html.unescape(text)
 
 

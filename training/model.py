@@ -49,6 +49,19 @@ def make_head(head: Head, width: int) -> nn.Module:
     return OrdinalHead(width, values) if head.kind == "ordinal" else FlatHead(width, values)
 
 
+def start_from_priors(model: SimmerModel, vocabulary: Vocabulary, target: Tensor, known: Tensor) -> None:
+    """Set every output's bias to how often its value is given, so that training need not learn it first.
+
+    Shapes: target [rows, outputs], known [rows, heads].
+    """
+    for index, (name, where) in enumerate(vocabulary.slices().items()):
+        share = (target[known[:, index]][:, where].mean(dim=0)).clamp(1e-3, 1 - 1e-3)
+        head = model.heads[name]
+        bias = head.bias if isinstance(head, OrdinalHead) else head.linear.bias
+        with torch.no_grad():
+            bias.copy_(share.log() if vocabulary.heads[name].exclusive else share.logit())
+
+
 class SimmerModel(nn.Module):
     """Encoder, pooling and heads.
 
@@ -62,6 +75,7 @@ class SimmerModel(nn.Module):
         self.pad = pad
         self.segments = int(getattr(config, "type_vocab_size", 1) or 1)
         self.dropout = nn.Dropout(dropout)
+        self.outputs = vocabulary.size
         width = 3 * config.hidden_size
         self.heads = nn.ModuleDict({name: make_head(head, width) for name, head in vocabulary.heads.items()})
 

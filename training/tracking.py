@@ -7,6 +7,7 @@ its cache opens no run; the run's id travels in `build/run.json`.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pipeline.stage import BUILD, read_json, write_json
 
 EXPERIMENT = "simmer"
 RUN_FILE = BUILD / "run.json"
+_FORBIDDEN = re.compile(r"[^\w\-. :/]")  # what MLflow refuses in a name
 
 
 def connect() -> None:
@@ -79,7 +81,7 @@ def flatten(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested mappings as one level with dotted names that MLflow accepts."""
     flat: dict[str, Any] = {}
     for key, inner in value.items():
-        name = f"{before}{key}".replace("+", "plus").replace(">", "over").replace("<", "under").replace("=", "")
+        name = before + _FORBIDDEN.sub("", str(key))
         flat |= flatten(inner, f"{name}.") if isinstance(inner, Mapping) else {name: inner}
     return flat
 
@@ -89,3 +91,8 @@ def git_revision() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
+
+
+def log_artifacts(folder: Path, name: str) -> None:
+    """A folder's files as artifacts of the current run."""
+    mlflow.log_artifacts(str(folder), name)

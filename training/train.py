@@ -29,7 +29,7 @@ from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
 from training.checkpoint import MODEL, new_model, save_model
 from training.data import PadBatch
 from training.loss import multi_head_loss
-from training.model import SimmerModel
+from training.model import SimmerModel, start_from_priors
 from training.tracking import log_config, log_history, log_metrics, start_run
 
 CHECKPOINTS = BUILD / "checkpoints"
@@ -43,6 +43,7 @@ class TrainConfig(Config):
     batch_rows: int
     learning_rate: float
     head_learning_rate: float
+    bias_learning_rate: float
     layer_decay: float
     weight_decay: float
     warmup_share: float
@@ -105,7 +106,7 @@ def parameter_groups(model: SimmerModel, config: TrainConfig) -> list[dict[str, 
     depth = 1 + max((layer_of(name) for name, _ in model.named_parameters()), default=0)
     groups = []
     for name, parameter in model.named_parameters():
-        rate = config.head_learning_rate
+        rate = config.head_learning_rate if parameter.ndim > 1 else config.bias_learning_rate
         if name.startswith("encoder."):
             rate = config.learning_rate * config.layer_decay ** (depth - 1 - layer_of(name))
         decay = 0.0 if parameter.ndim < 2 else config.weight_decay
@@ -205,6 +206,9 @@ def main() -> None:
     vocabulary = trained_vocabulary(dataset, full, config)
     dataset = narrow(dataset, full, vocabulary)
     model = new_model(folder, vocabulary, config.dropout)
+    start_from_priors(
+        model, vocabulary, torch.tensor(dataset["train"]["target"]), torch.tensor(dataset["train"]["known"])
+    )
     with start_run(profile, {"data_hash": data_hash(CONVERSATIONS)}):
         log_config("train", config)
         log_config("encoder", source)

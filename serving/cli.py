@@ -1,0 +1,154 @@
+"""The command line: `simmer score` for files, `simmer serve` for HTTP.
+
+Exit status: 0 all well, 1 some rows could not be read, 2 nothing could be done.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import batched
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.bundle import BundleRefused
+from pipeline.config import ConfigError
+from pipeline.conversation import Conversation, RowError, read_rows
+from serving.config import ServeConfig, load_serve_config
+from serving.policy import PolicyMismatch
+from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
+
+ROWS_AT_ONCE = 512
+JOBS_AT_ONCE = 2048
+
+app = typer.Typer(
+    name="simmer",
+    help="Reads live support conversations and puts the emotionally charged ones first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")]
+
+
+@app.command()
+def score(
+    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help='Rows {"id", "text"} or {"id", "turns"}; - reads standard input.')],
+    target: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where answers go; - writes standard output.")] = Path("-"),
+    model: Model = None,
+    every: Annotated[bool, typer.Option("--every-turn", help="Score each customer turn, not the last alone.")] = False,
+    all_heads: Annotated[bool, typer.Option("--all-heads", help="Add the heads of corpora with conventions of their own.")] = False,
+) -> None:
+    """Score conversations from a file of JSON lines."""
+    scorer = _load(model, load_serve_config(), all_heads)
+    with ExitStack() as stack:
+        rows = _open_source(source, stack)
+        out = sys.stdout.buffer if str(target) == "-" else _open_target(target, stack)
+        size = None if str(source) == "-" else source.stat().st_size
+        lines = stack.enter_context(_Bar(size)).watch(rows)
+        counts = write_answers(scorer, lines, out, every_turn if every else last_turn)
+    bad, good = counts["errors"], counts["answers"]
+    Console(stderr=True).print(f"{good} answers" + (f", [bold red]{bad} rows with errors[/]" if bad else ""))
+    if bad:
+        raise typer.Exit(1)
+
+
+def write_answers(
+    scorer: Scorer, lines: Iterable[bytes], out: BinaryIO, jobs_of: Callable[[Conversation], list[Job]]
+) -> dict[str, int]:
+    """Score JSON lines into JSON lines, an error row in the place of each line that cannot be read; how many of both."""
+    counts = {"answers": 0, "errors": 0}
+    for rows in batched(read_rows(lines), ROWS_AT_ONCE):
+        jobs = [job for row in rows if isinstance(row, Conversation) for job in jobs_of(row)]
+        answers = (answer for some in batched(jobs, JOBS_AT_ONCE) for answer in scorer.score(some))
+        for row in rows:
+            if isinstance(row, RowError):
+                out.write(row.as_line())
+                counts["errors"] += 1
+                continue
+            for _ in jobs_of(row):
+                out.write(next(answers).model_dump_json().encode() + b"\n")
+                counts["answers"] += 1
+        out.flush()
+    return counts
+
+
+@app.command()
+def serve(
+    model: Model = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the scorer over HTTP until interrupted. OpenAPI pages stand under /docs."""
+    import uvicorn
+
+    from serving.api import create_app
+
+    config = load_serve_config()
+    scorer = _load(model, config, all_heads=False)
+    uvicorn.run(
+        create_app(scorer, config),
+        host=host or config.host,
+        port=config.port if port is None else port,
+        log_level="info",
+        access_log=False,
+    )
+
+
+def _load(model: Path | None, config: ServeConfig, all_heads: bool) -> Scorer:
+    try:
+        return load_scorer(model or config.model, config.threads, all_heads)
+    except (BundleRefused, ConfigError, PolicyMismatch) as error:
+        _stop(str(error))
+
+
+def _open_source(path: Path, stack: ExitStack) -> BinaryIO:
+    if str(path) == "-":
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(path.open("rb"))
+    except OSError as error:
+        _stop(f"{path}: {error.strerror}")
+
+
+def _open_target(path: Path, stack: ExitStack) -> BinaryIO:
+    try:
+        return stack.enter_context(path.open("wb"))
+    except OSError as error:
+        _stop(f"{path}: {error.strerror}")
+
+
+def _stop(message: str) -> typer.Exit:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", soft_wrap=True, highlight=False)
+    raise typer.Exit(2)
+
+
+class _Bar:
+    """A progress bar over bytes read, on standard error, gone when done."""
+
+    def __init__(self, size: int | None) -> None:
+        self._progress = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("scoring", total=size)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def watch(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for line in lines:
+            yield line
+            self._progress.advance(self._task, len(line))
+
+
+def main() -> None:
+    """Entry point of the `simmer` command."""
+    app()

@@ -1,0 +1,150 @@
+"""Scores to priority: a policy is the file `configs/routing.yaml`, and this is how it is read.
+
+    score = 100 · (1 − Π (1 − weight · strength))
+
+Each factor's strength lies in [0, 1] and only ever raises the score, so more frustration, more urgency or another
+signal never lowers a priority, and never leads to a cooler queue. Knows nothing of models or of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from pipeline.config import CONFIGS, Config, load_config
+from pipeline.heads import Floats
+from pipeline.vocabulary import Vocabulary
+
+
+class Factor(Config):
+    """Something that raises priority: a level of an ordinal head or worse, or one value of another head."""
+
+    head: str
+    at_least: str | None = None
+    value: str | None = None
+    weight: float = Field(ge=0, lt=1)
+    fires_at: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Factor:
+        if (self.at_least is None) == (self.value is None):
+            raise ValueError("give either at_least or value")
+        return self
+
+
+class Waiting(Config):
+    """What waiting adds: strength grows linearly up to `full_after_minutes`."""
+
+    reason: str
+    weight: float = Field(ge=0, lt=1)
+    full_after_minutes: float = Field(gt=0)
+    fires_at: float = Field(gt=0)
+
+
+class Queue(Config):
+    """A queue takes a conversation when one of its reasons fired or its score is reached."""
+
+    name: str
+    reasons: tuple[str, ...]
+    score: int = Field(ge=0, le=100)
+
+
+class Abstained(Config):
+    """Where a conversation goes that the model would not judge."""
+
+    score: int = Field(ge=0, le=100)
+    queue: str
+
+
+class RoutingConfig(Config):
+    """A whole policy. Queues stand hottest first; the last takes whatever is left."""
+
+    factors: dict[str, Factor]
+    waiting: Waiting
+    queues: tuple[Queue, ...] = Field(min_length=1)
+    abstained: Abstained
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> RoutingConfig:
+        reasons = {*self.factors, self.waiting.reason}
+        for queue in self.queues:
+            unknown = set(queue.reasons) - reasons
+            if unknown:
+                raise ValueError(f"queue {queue.name} waits for unknown reasons: {', '.join(sorted(unknown))}")
+        if self.abstained.queue not in {queue.name for queue in self.queues}:
+            raise ValueError(f"abstained.queue: no queue is called {self.abstained.queue}")
+        if self.queues[-1].score > 0:
+            raise ValueError("the last queue must take every score")
+        return self
+
+
+class PolicyMismatch(ValueError):
+    """A policy names a head or value that the model does not have."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Priority 0-100, the queue, and the reasons that fired, weightiest first."""
+
+    score: int
+    queue: str
+    reasons: tuple[str, ...]
+
+
+class Policy:
+    """A routing configuration bound to a model's vocabulary. Raises PolicyMismatch where they do not fit."""
+
+    def __init__(self, config: RoutingConfig, vocabulary: Vocabulary) -> None:
+        self.config = config
+        self._outputs = {name: _outputs_of(name, factor, vocabulary) for name, factor in config.factors.items()}
+
+    def decide(self, probabilities: Floats, waiting_minutes: float = 0.0) -> Decision:
+        """The decision for one message's calibrated probabilities [outputs] and the customer's wait."""
+        strengths = {name: float(probabilities[where].sum()) for name, where in self._outputs.items()}
+        return self.decide_by(strengths, waiting_minutes)
+
+    def decide_by(self, strengths: Mapping[str, float], waiting_minutes: float = 0.0) -> Decision:
+        """The decision for every factor's strength in [0, 1]."""
+        config, calm, fired = self.config, 1.0, {}
+        for name, factor in config.factors.items():
+            strength = min(1.0, strengths[name])
+            calm *= 1.0 - factor.weight * strength
+            if strength >= factor.fires_at:
+                fired[name] = factor.weight * strength
+        waited = min(1.0, max(0.0, waiting_minutes) / config.waiting.full_after_minutes)
+        calm *= 1.0 - config.waiting.weight * waited
+        if waited >= config.waiting.fires_at:
+            fired[config.waiting.reason] = config.waiting.weight * waited
+        score = round(100 * (1.0 - calm))
+        return Decision(score, self._queue(score, fired), tuple(sorted(fired, key=fired.__getitem__, reverse=True)))
+
+    def decide_abstained(self, reason: str) -> Decision:
+        """The decision for a message that the model would not judge."""
+        return Decision(self.config.abstained.score, self.config.abstained.queue, (f"abstained_{reason}",))
+
+    def _queue(self, score: int, fired: Mapping[str, float]) -> str:
+        for queue in self.config.queues:
+            if score >= queue.score or any(reason in fired for reason in queue.reasons):
+                return queue.name
+        raise AssertionError("the last queue takes every score")
+
+
+def _outputs_of(name: str, factor: Factor, vocabulary: Vocabulary) -> slice:
+    if factor.head not in vocabulary.heads:
+        raise PolicyMismatch(f"factor {name}: the model has no head {factor.head}")
+    head, where = vocabulary.heads[factor.head], vocabulary.slices()[factor.head]
+    value = factor.at_least or factor.value
+    if value not in head.values:
+        raise PolicyMismatch(f"factor {name}: {factor.head} has no value {value}")
+    if factor.at_least is not None and head.kind != "ordinal":
+        raise PolicyMismatch(f"factor {name}: at_least needs an ordinal head, {factor.head} is {head.kind}")
+    start = where.start + head.values.index(value)
+    return slice(start, where.stop if factor.at_least is not None else start + 1)
+
+
+def load_policy(vocabulary: Vocabulary, folder: Path = CONFIGS) -> Policy:
+    """The policy of `routing.yaml`. Raises ConfigError or PolicyMismatch."""
+    return Policy(load_config(RoutingConfig, "routing.yaml", folder=folder), vocabulary)

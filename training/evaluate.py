@@ -1,0 +1,198 @@
+"""DVC stage `evaluate`: how good the model is on conversations that neither training nor calibration saw.
+
+    python -m training.evaluate          metrics/evaluate.json, metrics/plots/
+
+Every figure carries a bootstrap interval over conversations; slices show where the model is weak.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, load_from_disk
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from pipeline.config import Config, current_profile, load_config
+from pipeline.heads import Calibration, Floats, choose, probabilities
+from pipeline.prepare import DATASET
+from pipeline.scores import expected_calibration_error, quadratic_kappa
+from pipeline.stage import METRICS, write_json
+from pipeline.text import normalise
+from pipeline.vocabulary import Head, load_vocabulary
+from training.calibrate import read_calibration
+from training.checkpoint import MODEL, load_model
+from training.labelled import Labelled, score_split
+from training.plots import write_plots
+from training.tracking import log_artifacts, log_config, log_metrics, resume_run
+
+PLOTS = METRICS / "plots"
+SMALLEST_SLICE = 20
+
+_NEGATION = re.compile(r"\b(?:not?|never|nothing|nobody|none|neither|nor|without|hardly|cannot)\b|n['’]t\b", re.I)
+
+
+class EvaluateConfig(Config):
+    """Bootstrap rounds, their seed, and the bins of calibration error."""
+
+    bootstrap: int
+    seed: int
+    ece_bins: int
+
+
+Measure = Callable[[NDArray[np.intp]], float]
+
+
+def evaluate(labelled: Labelled, rows: Dataset, calibration: Calibration, config: EvaluateConfig) -> dict[str, Any]:
+    """Metrics per head over all rows, and per slice of rows."""
+    chances = probabilities(labelled.logits, labelled.vocabulary, calibration)
+    groups = np.unique(rows["conversation"], return_inverse=True)[1]
+    return {
+        "rows": len(rows),
+        "heads": {
+            name: head_metrics(name, labelled, chances, calibration, groups, config) for name in labelled.vocabulary.heads
+        },
+        "slices": {
+            name: slice_metrics(labelled, chances, chosen) for name, chosen in slices(rows) if chosen.sum() >= SMALLEST_SLICE
+        },
+    }
+
+
+def head_metrics(
+    name: str,
+    labelled: Labelled,
+    chances: Floats,
+    calibration: Calibration,
+    groups: NDArray[np.intp],
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """What is said of one head: counts, scores, and 95 % intervals of the scores."""
+    head, where, known = labelled.vocabulary.heads[name], labelled.vocabulary.slices()[name], labelled.known[name]
+    chance, target = chances[known][:, where], labelled.target[known][:, where]
+    if not len(chance):
+        return {"rows": 0}
+    if head.exclusive:
+        measures = exclusive_measures(chance, target, head)
+    else:
+        measures = flag_measures(chance, target, np.array(calibration.thresholds[where]))
+    report: dict[str, Any] = {"rows": len(chance)}
+    for measure_name, measure in measures.items():
+        report[measure_name] = with_interval(measure, groups[known], config)
+    report["ece"] = round(expected_calibration_error(chance, target, head.exclusive, config.ece_bins), 4)
+    if not head.exclusive:
+        report["values"] = flag_report(chance, target, np.array(calibration.thresholds[where]), head)
+    return report
+
+
+def exclusive_measures(chance: Floats, target: Floats, head: Head) -> dict[str, Measure]:
+    """Accuracy, macro-F1 and quadratic kappa of the chosen values against the true ones."""
+    truth, chosen = target.argmax(axis=1), choose(chance, head)
+    return {
+        "accuracy": lambda rows: float((truth[rows] == chosen[rows]).mean()),
+        "macro_f1": lambda rows: float(f1_score(truth[rows], chosen[rows], average="macro", zero_division=0)),
+        "quadratic_kappa": lambda rows: quadratic_kappa(truth[rows], chosen[rows]),
+    }
+
+
+def flag_measures(chance: Floats, target: Floats, thresholds: Floats) -> dict[str, Measure]:
+    """Micro-F1 at the thresholds, and mean average precision over the flags that are given at all."""
+    truth, given = target > 0.5, chance >= thresholds
+
+    def precision(rows: NDArray[np.intp]) -> float:
+        scores = [
+            average_precision_score(truth[rows, i], chance[rows, i]) for i in range(truth.shape[1]) if truth[rows, i].any()
+        ]
+        return float(np.mean(scores)) if scores else float("nan")
+
+    return {
+        "micro_f1": lambda rows: float(f1_score(truth[rows].ravel(), given[rows].ravel(), zero_division=0)),
+        "average_precision": precision,
+    }
+
+
+def flag_report(chance: Floats, target: Floats, thresholds: Floats, head: Head) -> dict[str, Any]:
+    """Per flag: how often it is true, precision and recall at its threshold, and ranking quality."""
+    report = {}
+    for index, value in enumerate(head.values):
+        truth, given = target[:, index] > 0.5, chance[:, index] >= thresholds[index]
+        hits = int((truth & given).sum())
+        report[value] = {
+            "positives": int(truth.sum()),
+            "precision": _ratio(hits, int(given.sum())),
+            "recall": _ratio(hits, int(truth.sum())),
+            "average_precision": round(float(average_precision_score(truth, chance[:, index])), 4) if truth.any() else None,
+            "roc_auc": round(float(roc_auc_score(truth, chance[:, index])), 4) if truth.any() and not truth.all() else None,
+        }
+    return report
+
+
+def with_interval(measure: Measure, groups: NDArray[np.intp], config: EvaluateConfig) -> dict[str, float]:
+    """A measure over all rows with its 95 % interval from resampling whole conversations."""
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    rng = np.random.default_rng(config.seed)
+    draws = [
+        measure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+        for _ in range(config.bootstrap)
+    ]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    value = measure(np.arange(len(groups)))
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def slice_metrics(labelled: Labelled, chances: Floats, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    """Rows, and the one leading score of each exclusive head, over some of the rows."""
+    report: dict[str, Any] = {"rows": int(chosen.sum())}
+    for name, head in labelled.vocabulary.heads.items():
+        rows = labelled.known[name] & chosen
+        if not head.exclusive or not rows.any():
+            continue
+        where = labelled.vocabulary.slices()[name]
+        truth, found = labelled.target[rows][:, where].argmax(axis=1), choose(chances[rows][:, where], head)
+        report[name] = {
+            "accuracy": round(float((truth == found).mean()), 4),
+            "quadratic_kappa": round(quadratic_kappa(truth, found), 4),
+        }
+    return report
+
+
+def slices(rows: Dataset) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Named subsets of the rows [rows]: by channel, industry and source, and by what makes a text hard."""
+    for field in ("channel", "industry", "source"):
+        values = np.array([str(value) for value in rows[field]])
+        for value in np.unique(values):
+            yield f"{field} {value}", values == value
+    texts = list(rows["text"])
+    yield "short (up to 4 words)", np.array([len(text.split()) <= 4 for text in texts])
+    yield "long (over 60 words)", np.array([len(text.split()) > 60 for text in texts])
+    yield "negated", np.array([bool(_NEGATION.search(text)) for text in texts])
+    yield "shouted", np.array([" ^" in normalise(text) for text in texts])
+    yield "with emoji", np.array([normalise(text).count(" :") > text.count(" :") for text in texts])
+    yield "later turns", np.array([turn > 0 for turn in rows["turn"]])
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def main() -> None:
+    """Run the stage for the current profile."""
+    config = load_config(EvaluateConfig, "train.yaml", "evaluate", current_profile())
+    model, vocabulary = load_model(MODEL)
+    rows = load_from_disk(str(DATASET))["test"]
+    labelled = score_split(model, rows, load_vocabulary(), vocabulary, "evaluating")
+    calibration = read_calibration()
+    report = evaluate(labelled, rows, calibration, config)
+    write_json(METRICS / "evaluate.json", report)
+    write_plots(PLOTS, labelled, probabilities(labelled.logits, vocabulary, calibration), config.ece_bins)
+    with resume_run():
+        log_config("evaluate", config)
+        log_metrics("evaluate", report)
+        log_artifacts(PLOTS, "plots")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""DVC stage `export`: the trained model as a bundle, and proof that the fast form says what the float form says.
+
+    python -m training.export            models/current, metrics/export.json
+
+The int8 engine is the float ONNX model with its weights in eight bits; activations are quantised as they come
+(`pipeline.engine`). Export fails where the two disagree on more labels, or in calibration, than the config allows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino
+import torch
+from datasets import DatasetDict, concatenate_datasets, load_from_disk
+
+from pipeline.bundle import FORMAT, LAYOUT, Card, Golden, check_manifest, load_bundle, write_manifest
+from pipeline.config import Config, current_profile, load_config
+from pipeline.conversation import Conversation, read_conversations
+from pipeline.encode import Encoder, read_turn
+from pipeline.engine import OpenVinoEngine
+from pipeline.heads import Calibration, Floats, choose, probabilities
+from pipeline.ingest import CONVERSATIONS
+from pipeline.predictor import Predictor
+from pipeline.prepare import DATASET, PrepareConfig
+from pipeline.scores import expected_calibration_error
+from pipeline.stage import METRICS, MODELS, data_hash, read_json, write_json
+from pipeline.vocabulary import Vocabulary, load_vocabulary
+from pipeline.weights import TrainedEncoder
+from tokenizers import Tokenizer
+from training.calibrate import read_calibration
+from training.checkpoint import MODEL, TOKENIZER, load_model
+from training.labelled import Labelled, encoded_rows, labelled
+from training.model import SimmerModel
+from training.tracking import git_revision, log_config, log_metrics, resume_run
+
+CURRENT = MODELS / "current"
+
+
+class ExportConfig(Config):
+    """How far the int8 engine may stray from the float model, and what the bundle carries to prove itself."""
+
+    max_label_disagreement: float
+    max_ece_shift: float
+    ece_bins: int
+    golden_rows: int
+    golden_tolerance: float
+    languages: tuple[str, ...]
+
+
+class ParityBroken(ValueError):
+    """The int8 engine does not say what the float model says; the message names the heads."""
+
+
+def write_float(model: SimmerModel, path: Path) -> None:
+    """The model as one ONNX file with named, dynamic rows and tokens."""
+    ids = torch.tensor([[101, 2023, 102, model.pad], [101, 2003, 2023, 102]])
+    axes = {0: torch.export.Dim("rows", min=1), 1: torch.export.Dim("tokens", min=2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model.cpu().eval(),
+            (ids, torch.zeros_like(ids)),
+            input_names=["input_ids", "token_type_ids"],
+            output_names=["logits"],
+            dynamic_shapes={"input_ids": axes, "token_type_ids": axes},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    program.save(str(path))
+
+
+def write_engine(original: Path, path: Path) -> None:
+    """The ONNX model with its weight matrices in eight bits, as OpenVINO's intermediate form."""
+    model = openvino.Core().read_model(original)
+    compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    openvino.save_model(compressed, path, compress_to_fp16=False)
+
+
+def parity(exact: Labelled, fast: Labelled, calibration: Calibration, config: ExportConfig) -> dict[str, Any]:
+    """Per head: share of labels that differ, calibration error of both, the largest logit and probability drift."""
+    before = probabilities(exact.logits, exact.vocabulary, calibration)
+    after = probabilities(fast.logits, fast.vocabulary, calibration)
+    report: dict[str, Any] = {}
+    for name, where in exact.vocabulary.slices().items():
+        head, known = exact.vocabulary.heads[name], exact.known[name]
+        target = exact.target[known][:, where]
+        ece = [
+            expected_calibration_error(chance[known][:, where], target, head.exclusive, config.ece_bins) if known.any() else 0.0
+            for chance in (before, after)
+        ]
+        report[name] = {
+            "label_disagreement": round(disagreement(before[:, where], after[:, where], name, exact.vocabulary, calibration), 5),
+            "ece_float": round(ece[0], 5),
+            "ece_int8": round(ece[1], 5),
+            "max_logit_drift": round(float(np.abs(exact.logits[:, where] - fast.logits[:, where]).max()), 4),
+            "max_probability_drift": round(float(np.abs(before[:, where] - after[:, where]).max()), 4),
+            "mean_probability_drift": round(float(np.abs(before[:, where] - after[:, where]).mean()), 5),
+        }
+    return report
+
+
+def disagreement(before: Floats, after: Floats, name: str, vocabulary: Vocabulary, calibration: Calibration) -> float:
+    """Share of labels that two sets of probabilities [rows, values] of one head are read as differently."""
+    head = vocabulary.heads[name]
+    if head.exclusive:
+        return float((choose(before, head) != choose(after, head)).mean())
+    thresholds = np.array(calibration.thresholds[vocabulary.slices()[name]])
+    return float(((before >= thresholds) != (after >= thresholds)).mean())
+
+
+def check_parity(report: dict[str, Any], config: ExportConfig) -> None:
+    """Raise ParityBroken naming every head that strays too far."""
+    broken = []
+    for name, figures in report.items():
+        shift = abs(figures["ece_float"] - figures["ece_int8"])
+        if figures["label_disagreement"] > config.max_label_disagreement:
+            broken.append(f"{name}: {figures['label_disagreement']:.2%} of labels differ")
+        if shift > config.max_ece_shift:
+            broken.append(f"{name}: calibration error moves by {shift:.4f}")
+    if broken:
+        raise ParityBroken("int8 and float disagree: " + "; ".join(broken))
+
+
+def golden_inputs(conversations: Sequence[Conversation], rows: int) -> list[Conversation]:
+    """Held-back conversations of the bundled corpus, spread over it; other corpora's text must not travel."""
+    own = [c for c in conversations if c.meta.get("source") == "bundled" and c.meta.get("split") == "live"]
+    step = max(1, len(own) // rows)
+    return [without_labels(c) for c in own[::step][:rows]]
+
+
+def without_labels(conversation: Conversation) -> Conversation:
+    """The conversation as it would arrive."""
+    turns = tuple(turn.model_copy(update={"labels": None}) for turn in conversation.turns)
+    return conversation.model_copy(update={"turns": turns})
+
+
+def score_golden(conversations: Sequence[Conversation], predictor: Predictor) -> tuple[Golden, ...]:
+    """Each conversation with the probabilities of its last customer turn, scored one at a time as replay does."""
+    golden = []
+    for conversation in conversations:
+        given = read_turn(conversation, conversation.customer_turns()[-1], predictor.encoder.config)
+        chances = predictor.predict([given])[0]
+        golden.append(Golden(conversation=conversation, probabilities=tuple(float(p) for p in chances.round(6))))
+    return tuple(golden)
+
+
+def engine_logits(predictor: Predictor, dataset: DatasetDict) -> tuple[Floats, Any]:
+    """Logits of an engine over validation and test rows, and those rows."""
+    rows = concatenate_datasets([dataset["validation"], dataset["test"]])
+    return predictor.logits(encoded_rows(rows)).astype(np.float64), rows
+
+
+def build(folder: Path, profile: str, config: ExportConfig) -> dict[str, Any]:
+    """Write the bundle into an empty folder; what the metrics file says. Raises ParityBroken."""
+    model, vocabulary = load_model(MODEL)
+    calibration = read_calibration()
+    write_float(model, folder / LAYOUT.original)
+    write_engine(folder / LAYOUT.original, folder / LAYOUT.engine)
+    shutil.copyfile(MODEL / TOKENIZER, folder / LAYOUT.tokenizer)
+    prepare = load_config(PrepareConfig, "data.yaml", "prepare", profile)
+    encoder = Encoder(Tokenizer.from_file(str(folder / LAYOUT.tokenizer)), prepare.encoding)
+    fast = Predictor(encoder, OpenVinoEngine(folder / LAYOUT.engine, threads=2), vocabulary, calibration)
+    exact = Predictor(encoder, OpenVinoEngine(folder / LAYOUT.original, threads=2), vocabulary, calibration)
+    dataset = load_from_disk(str(DATASET))
+    exact_logits, rows = engine_logits(exact, dataset)
+    reference = labelled(rows, load_vocabulary(), vocabulary, exact_logits)
+    report = parity(reference, reference.with_logits(engine_logits(fast, dataset)[0]), calibration, config)
+    check_parity(report, config)
+    evaluation = read_json(METRICS / "evaluate.json")
+    card = Card(
+        format=FORMAT,
+        profile=profile,
+        encoder=load_config(TrainedEncoder, "train.yaml", "encoder", profile).name,
+        languages=config.languages,
+        labels=vocabulary,
+        encoding=prepare.encoding,
+        calibration=calibration,
+        metrics={"test": evaluation["heads"], "parity": report},
+        slices=evaluation["slices"],
+        data_hash=data_hash(CONVERSATIONS),
+        git_revision=git_revision(),
+        mlflow_run_id=read_json(MODEL.parent / "run.json")["run_id"],
+        golden_tolerance=config.golden_tolerance,
+        golden=score_golden(golden_inputs(read_conversations(CONVERSATIONS), config.golden_rows), fast),
+    )
+    write_json(folder / LAYOUT.card, card.model_dump(mode="json"))
+    digest = write_manifest(folder)
+    return {"bundle": digest, "megabytes": megabytes(folder), "parity": report}
+
+
+def megabytes(folder: Path) -> dict[str, float]:
+    """Size of the int8 engine and of the float model."""
+    engine = (folder / LAYOUT.engine).stat().st_size + (folder / LAYOUT.engine_weights).stat().st_size
+    return {"int8": round(engine / 1e6, 1), "float": round((folder / LAYOUT.original).stat().st_size / 1e6, 1)}
+
+
+def main() -> None:
+    """Run the stage for the current profile."""
+    profile = current_profile()
+    config = load_config(ExportConfig, "train.yaml", "export", profile)
+    MODELS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=MODELS) as name:
+        folder = Path(name)
+        metrics = build(folder, profile, config)
+        check_manifest(folder)
+        load_bundle(folder)
+        shutil.rmtree(CURRENT, ignore_errors=True)
+        CURRENT.mkdir()
+        for file in (*LAYOUT.hashed, LAYOUT.manifest):
+            (folder / file).rename(CURRENT / file)
+    write_json(METRICS / "export.json", metrics)
+    with resume_run():
+        log_config("export", config)
+        log_metrics("export", metrics)
+
+
+if __name__ == "__main__":
+    main()

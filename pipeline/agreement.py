@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.conversation import Conversation
-from pipeline.vocabulary import Labels, Vocabulary
 from pipeline.scores import flags_f1, quadratic_kappa
+from pipeline.vocabulary import Labels, Vocabulary
 
 
 class BlindLabels(BaseModel):

@@ -107,7 +107,9 @@ def load_bundle(path: Path, threads: int = 1) -> Bundle:
     card = _read_card(path / LAYOUT.card)
     encoder = Encoder(Tokenizer.from_file(str(path / LAYOUT.tokenizer)), card.encoding)
     engine = OpenVinoEngine(path / LAYOUT.engine, threads)
-    bundle = Bundle(path, card, digest, _version(path, digest), Predictor(encoder, engine, card.labels, card.calibration))
+    bundle = Bundle(
+        path, card, digest, _version(path, digest), Predictor(encoder, engine, card.labels, card.calibration)
+    )
     bundle.replay_golden()
     return bundle
 
@@ -124,7 +126,7 @@ def check_manifest(path: Path) -> str:
     manifest = path / LAYOUT.manifest
     if not manifest.is_file():
         raise BundleRefused(f"{path}: no {LAYOUT.manifest}; is this a bundle?")
-    listed = dict(reversed(line.split(maxsplit=1)) for line in manifest.read_text("ascii").splitlines() if " " in line)
+    listed = _listed(manifest)
     for name in LAYOUT.hashed:
         if name not in listed:
             raise BundleRefused(f"{path}: {LAYOUT.manifest} does not list {name}")
@@ -133,6 +135,11 @@ def check_manifest(path: Path) -> str:
         if _sha256(path / name) != listed[name]:
             raise BundleRefused(f"{path}: {name} was changed after export")
     return bundle_digest(path)
+
+
+def _listed(manifest: Path) -> dict[str, str]:
+    rows = (line.split(maxsplit=1) for line in manifest.read_text("utf-8", "replace").splitlines())
+    return {row[1]: row[0] for row in rows if len(row) == 2}
 
 
 def bundle_digest(path: Path) -> str:
@@ -148,7 +155,9 @@ def _read_card(path: Path) -> Card:
     try:
         return Card.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise BundleRefused(f"{path}: {error.errors(include_url=False)[0]['loc']}: {error.errors()[0]['msg']}") from None
+        raise BundleRefused(
+            f"{path}: {error.errors(include_url=False)[0]['loc']}: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def _version(path: Path, digest: str) -> str | None:

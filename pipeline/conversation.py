@@ -6,7 +6,7 @@ A bad line never hides the good ones: `read_rows` yields a `RowError` in its pla
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,12 +60,21 @@ class RowError:
     id: str | None
     error: str
 
-    def as_json(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
+        """The error as it is written."""
         return {"id": self.id, "line": self.line, "error": self.error}
+
+    def as_line(self) -> bytes:
+        """The error as one JSON line."""
+        return json.dumps(self.as_dict(), ensure_ascii=False).encode() + b"\n"
 
 
 class RowInvalid(ValueError):
-    """A row that is no conversation; the message names the field."""
+    """A row that is no conversation; the message names the field, and `field` holds it where there is one."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 def parse_row(row: object) -> Conversation:
@@ -74,14 +83,14 @@ def parse_row(row: object) -> Conversation:
         raise RowInvalid(f"a row must be an object, not {_kind(row)}")
     if "text" in row:
         if "turns" in row:
-            raise RowInvalid("text: give either text or turns, not both")
+            raise RowInvalid("text: give either text or turns, not both", "text")
         row = {key: value for key, value in row.items() if key != "text"} | {
             "turns": [{"role": "customer", "text": row["text"]}]
         }
     try:
         return Conversation.model_validate_json(json.dumps(row))
     except ValidationError as error:
-        raise RowInvalid(describe(error)) from None
+        raise RowInvalid(describe(error), _field(error.errors(include_url=False, include_input=False)[0])) from None
     except RecursionError:
         raise RowInvalid("the row is nested too deeply") from None
 
@@ -90,10 +99,13 @@ def describe(error: ValidationError) -> str:
     """The first few problems of a validation, each as `field: what is wrong`."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False)[:3]:
-        field = ".".join(str(part) for part in problem["loc"]) or "row"
-        lines.append(f"{field}: {problem['msg']}")
+        lines.append(f"{_field(problem) or 'row'}: {problem['msg']}")
     more = error.error_count() - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+def _field(problem: Mapping[str, Any]) -> str | None:
+    return ".".join(str(part) for part in problem["loc"]) or None
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[Conversation | RowError]:
@@ -104,11 +116,11 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[Conversation | RowError]:
             continue
         row_id: str | None = None
         try:
-            row = _decode(line)
-            row_id = _id_of(row)
+            row = decode_json(line)
+            row_id = id_of(row)
             conversation = parse_row(row)
             if conversation.id in seen:
-                raise RowInvalid(f"id: already used on line {seen[conversation.id]}")
+                raise RowInvalid(f"id: already used on line {seen[conversation.id]}", "id")
         except RowInvalid as error:
             yield RowError(number, row_id, str(error))
         else:
@@ -134,18 +146,20 @@ def write_conversations(path: Path, conversations: Iterable[Conversation]) -> No
             out.write(conversation.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n")
 
 
-def _decode(line: bytes) -> object:
+def decode_json(line: bytes) -> object:
+    """A decoded JSON document. Raises RowInvalid."""
     try:
         return json.loads(line)
     except UnicodeDecodeError:
-        raise RowInvalid("the line is not UTF-8") from None
+        raise RowInvalid("not UTF-8") from None
     except RecursionError:
         raise RowInvalid("the row is nested too deeply") from None
     except ValueError as error:
-        raise RowInvalid(f"the line is not JSON: {error}") from None
+        raise RowInvalid(f"not JSON: {error}") from None
 
 
-def _id_of(row: object) -> str | None:
+def id_of(row: object) -> str | None:
+    """A row's id, where one can be read, safe to write."""
     value = row.get("id") if isinstance(row, dict) else None
     if not isinstance(value, str):
         return None

@@ -14,7 +14,7 @@ _BLOCK = 1000
 
 
 def near_duplicates(texts: Sequence[str], threshold: float, min_words: int) -> list[tuple[int, int]]:
-    """Index pairs (i < j) of texts of at least `min_words` words whose character-3-gram Jaccard is above `threshold`."""
+    """Index pairs (i < j) of texts of at least `min_words` words whose character-3-gram Jaccard exceeds `threshold`."""
     kept = [index for index, text in enumerate(texts) if len(text.split()) >= min_words]
     grams = _gram_matrix([texts[index] for index in kept])
     sizes = np.asarray(grams.sum(axis=1)).ravel()
@@ -34,7 +34,7 @@ def openings(texts: Sequence[str], words: int = 3) -> Counter[str]:
 
 
 def diversity(texts: Sequence[str]) -> dict[str, float]:
-    """Vocabulary and opening diversity: words, distinct words, distinct openings per message, commonest opening's share."""
+    """Words, distinct words, distinct openings per message, and the commonest opening's share."""
     words = [word for text in texts for word in _WORD.findall(text.lower())]
     begun = openings(texts)
     total = max(1, sum(begun.values()))

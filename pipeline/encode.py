@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
 from pipeline.conversation import Conversation
-from pipeline.text import Cleaned, clean, decode, normalise
 from pipeline.redact import redact
+from pipeline.text import Cleaned, clean, decode, normalise
 
 _PAIRS = (("[CLS]", "[SEP]", "[PAD]"), ("<s>", "</s>", "<pad>"))
 _CHARACTERS_PER_TOKEN = 12  # nothing past this many characters per token of budget is tokenised
@@ -65,10 +65,7 @@ def read_turn(conversation: Conversation, turn: int, config: EncodingConfig) -> 
     limit = config.turn_tokens * _CHARACTERS_PER_TOKEN
     earlier = []
     for past in reversed(before):
-        if past.role == "customer":
-            text = clean(past.text, channel).text
-        else:
-            text = redact(decode(past.text[: 2 * limit]))
+        text = clean(past.text, channel).text if past.role == "customer" else redact(decode(past.text[: 2 * limit]))
         earlier.append(Earlier(past.role, text[:limit]))
     return Input(clean(conversation.turns[turn].text, channel), tuple(earlier))
 
@@ -129,7 +126,7 @@ def _shorten(text: str, budget: int) -> str:
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int, int]:
     for names in _PAIRS:
-        found = [tokenizer.token_to_id(name) for name in names]
-        if None not in found:
-            return found[0], found[1], found[2]
+        first, separator, pad = (tokenizer.token_to_id(name) for name in names)
+        if first is not None and separator is not None and pad is not None:
+            return first, separator, pad
     raise ValueError("the tokenizer has neither [CLS] [SEP] [PAD] nor <s> </s> <pad>")

@@ -31,7 +31,7 @@ def no_calibration(vocabulary: Vocabulary) -> Calibration:
 
 def probabilities(logits: NDArray[np.floating], vocabulary: Vocabulary, calibration: Calibration) -> Floats:
     """Calibrated probabilities [rows, outputs]: softmax within exclusive heads, sigmoid elsewhere."""
-    scaled = logits.astype(np.float64) * np.array(calibration.scale) + np.array(calibration.shift)
+    scaled: Floats = logits.astype(np.float64) * np.array(calibration.scale) + np.array(calibration.shift)
     result = np.empty_like(scaled)
     for name, where in vocabulary.slices().items():
         squash = softmax if vocabulary.heads[name].exclusive else sigmoid

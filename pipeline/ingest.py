@@ -85,7 +85,9 @@ def redacted(conversation: Conversation) -> Conversation:
 def describe_corpora(conversations: Sequence[Conversation], vocabulary: Vocabulary) -> dict[str, object]:
     """Counts per corpus and head, and for the bundled corpus diversity, hot rates and agreement."""
     sources = sorted({str(c.meta["source"]) for c in conversations})
-    report: dict[str, object] = {name: _counts([c for c in conversations if c.meta["source"] == name]) for name in sources}
+    report: dict[str, object] = {
+        name: _counts([c for c in conversations if c.meta["source"] == name]) for name in sources
+    }
     bundled = [c for c in conversations if c.meta["source"] == "bundled"]
     report["bundled_diversity"] = diversity([c.turns[i].text for c in bundled for i in c.customer_turns()])
     report["bundled_splits"] = {

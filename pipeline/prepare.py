@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Features, Sequence as ListOf, Value
+from datasets import Dataset, DatasetDict, Features, Value
+from datasets import Sequence as ListOf
 from tokenizers import Tokenizer
 
 from pipeline.config import Config, current_profile, load_config

@@ -33,13 +33,19 @@ _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}\b", re.I)
 _NATIONAL_ID = re.compile(r"(?<![\w-])(?=[\w .-]*\d)[A-Z0-9](?:[ .-]?[A-Z0-9]){7,16}(?![\w-])", re.I)
 _NINO = re.compile(r"\b(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b", re.I)
 _SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
-_ID_WORD = re.compile(r"\b(?:ssn|social security|national id|identity|passport|tax (?:id|number)|nhs|insurance (?:no|number)|cpf|dni|nie|pesel|bsn|nir|codice fiscale|steuer)", re.I)
+_ID_WORD = re.compile(
+    r"\b(?:ssn|social security|national id|identity|passport|tax (?:id|number)|nhs"
+    r"|insurance (?:no|number)|cpf|dni|nie|pesel|bsn|nir|codice fiscale|steuer)",
+    re.I,
+)
 _STREET = (
     r"street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|place|pl|square|sq|terrace|crescent|close|"
     r"way|gardens|grove|parkway|pkwy|highway|hwy|mews|row"
 )
 _ADDRESS = re.compile(
-    r"\b(?:(?:flat|apt|apartment|unit|suite) ?#?\w{1,5},? )?\d{1,5}[a-z]? (?:[A-Z][\w'’-]{1,24} ){1,3}(?i:" + _STREET + r")\b\.?"
+    r"\b(?:(?:flat|apt|apartment|unit|suite) ?#?\w{1,5},? )?\d{1,5}[a-z]? (?:[A-Z][\w'’-]{1,24} ){1,3}(?i:"
+    + _STREET
+    + r")\b\.?"
     r"(?:,? (?i:flat|apt|apartment|unit|suite) ?#?\w{1,5})?"
     r"(?:,? [A-Z][\w'’-]{1,24}){0,3}(?:,? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}))?"
 )

@@ -1,15 +1,18 @@
-"""Agreement measures that both the corpus check and the evaluation use. Plain numpy."""
+"""How close two labellings are, and how sure one can be of it. Plain numpy, used by corpus checks and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def quadratic_kappa(first: ArrayLike, second: ArrayLike) -> float:
-    """Cohen's kappa with quadratic weights between two integer labellings (Cohen 1968); 1.0 where both are constant and equal."""
+    """Cohen's kappa with quadratic weights between two integer labellings (Cohen 1968).
+
+    1.0 where both are constant and equal.
+    """
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     expected = a.var() + b.var() + (a.mean() - b.mean()) ** 2  # mean squared difference of unrelated pairs
     return float(1.0 - np.mean((a - b) ** 2) / expected) if expected > 0 else 1.0
@@ -53,3 +56,29 @@ def _binned_error(promised: ArrayLike, held: ArrayLike, bins: int) -> float:
     index = np.minimum((p * bins).astype(int), bins - 1)
     gaps = np.bincount(index, weights=p - h, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
+
+
+Measure = Callable[[NDArray[np.intp]], float]
+"""A score over some of the rows."""
+
+
+def accuracy(truth: ArrayLike, chosen: ArrayLike) -> float:
+    """Share of rows where both are equal."""
+    return float((np.asarray(truth) == np.asarray(chosen)).mean())
+
+
+def with_interval(measure: Measure, groups: NDArray[np.intp], rounds: int, seed: int) -> dict[str, float]:
+    """A measure over all rows, with its 95 % interval from resampling whole groups (conversations).
+
+    `groups` [rows] tells which conversation each row belongs to.
+    """
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    rng = np.random.default_rng(seed)
+    draws = [
+        measure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+        for _ in range(rounds)
+    ]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    value = measure(np.arange(len(groups)))
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}

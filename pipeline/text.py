@@ -23,20 +23,33 @@ from pipeline.redact import redact
 
 CutKind = Literal["quoted", "signature", "disclaimer", "auto_reply"]
 
-_MARKUP = re.compile(r"</?(?:br|p|div|span|html|body|b|i|a|ul|li|table|td|tr|blockquote|strong|em|style|script)\b[^<>]{0,500}>", re.I)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
+_MARKUP = re.compile(
+    r"</?(?:br|p|div|span|html|body|b|i|a|ul|li|table|td|tr|blockquote|strong|em|style|script)\b[^<>]{0,500}>", re.I
+)
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 _JOINER_IN_TEXT = re.compile(r"(?<=\w)\u200d|\u200d(?=\w)")
 _HISTORY = re.compile(r"^\s*>|\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^_{5,}\s*$|^from:\s.+$", re.I | re.M)
-_CLOSING = re.compile(r"^\s*(?:--\s*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?\s*$|best,\s*$|thanks,?\s*$|thank you,\s*$|sent from my )", re.I | re.M)
+_CLOSING = re.compile(
+    r"^\s*(?:--\s*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?\s*$|best,\s*$"
+    r"|thanks,?\s*$|thank you,\s*$|sent from my )",
+    re.I | re.M,
+)
 _DISCLAIMER = re.compile(
-    r"(?:^|\n)[^\n]{0,80}\b(?:this (?:e-?mail|message)(?: and any (?:attachments?|files)[^\n]{0,60})? (?:is|are|may be|may contain|contains?) [^\n]{0,80}(?:confidential|privileged|intended)"
+    r"(?:^|\n)[^\n]{0,80}\b(?:this (?:e-?mail|message)(?: and any (?:attachments?|files)[^\n]{0,60})?"
+    r" (?:is|are|may be|may contain|contains?)"
+    r" [^\n]{0,80}(?:confidential|privileged|intended)"
     r"|confidentiality notice|if you are not the intended recipient|please consider the environment)",
     re.I,
 )
 _AUTO_REPLY = re.compile(
     r"^\s*(?:\W{0,3}auto(?:matic|mated)?[- ]?(?:reply|response)\b"
-    r"|out of (?:the )?office\b[^?]*$|i am (?:currently )?(?:out of (?:the )?office|on (?:annual|parental|sick) leave)\b[^?]*(?:return|until|back)\b"
-    r"|(?:i'm|i am) away (?:from|until)\b[^?]*(?:return|until|back|urgent)\b|this is an automat(?:ed|ic) (?:reply|response|message)\b)",
+    r"|out of (?:the )?office\b[^?]*$"
+    r"|i am (?:currently )?(?:out of (?:the )?office|on (?:annual|parental|sick) leave)\b"
+    r"[^?]*(?:return|until|back)\b"
+    r"|(?:i'm|i am) away (?:from|until)\b[^?]*(?:return|until|back|urgent)\b"
+    r"|this is an automat(?:ed|ic) (?:reply|response|message)\b)",
     re.I,
 )
 
@@ -72,7 +85,8 @@ def clean(text: str, channel: str) -> Cleaned:
     decoded = decode(text)
     if _AUTO_REPLY.match(decoded):
         return Cleaned("", (Cut("auto_reply", redact(decoded)),))
-    body, cuts = decoded, ()
+    body = decoded
+    cuts: tuple[Cut, ...] = ()
     if channel == "email" or _HISTORY.search(decoded):
         body, cuts = _cut_mail(decoded)
     return Cleaned(redact(body).strip(), tuple(Cut(cut.kind, redact(cut.text)) for cut in cuts))
@@ -144,7 +158,9 @@ def _mark_shouting(text: str) -> str:
 
 
 def _mark_unless_redacted(match: re.Match[str]) -> str:
-    inside = match.string[match.start() - 1 : match.start()] == "[" and match.string[match.end() : match.end() + 1] == "]"
+    inside = (
+        match.string[match.start() - 1 : match.start()] == "[" and match.string[match.end() : match.end() + 1] == "]"
+    )
     return match[0] if inside else f"{match[0]} ^"
 
 

@@ -1,1 +1,1 @@
-"""Bundle in, decisions out: scorer, policy, API, command line. Knows nothing of training; never imports torch or pandas."""
+"""Bundle in, decisions out: scorer, policy, API, command line. Never imports training, torch or pandas."""

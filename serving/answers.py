@@ -75,5 +75,7 @@ class Answer(Shape):
     abstained: Abstention | None = None
     model: ModelName
     auxiliary: dict[str, list[float]] | None = Field(
-        default=None, exclude_if=lambda value: value is None, description="heads of corpora with conventions of their own"
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="heads of corpora with conventions of their own",
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import batched
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,16 +34,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")]
+Model = Annotated[
+    Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")
+]
 
 
 @app.command()
 def score(
-    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help='Rows {"id", "text"} or {"id", "turns"}; - reads standard input.')],
-    target: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where answers go; - writes standard output.")] = Path("-"),
+    source: Annotated[
+        Path, typer.Argument(metavar="IN.jsonl", help='Rows {"id", "text"} or {"id", "turns"}; - reads standard input.')
+    ],
+    target: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Where answers go; - writes standard output.")
+    ] = Path("-"),
     model: Model = None,
     every: Annotated[bool, typer.Option("--every-turn", help="Score each customer turn, not the last alone.")] = False,
-    all_heads: Annotated[bool, typer.Option("--all-heads", help="Add the heads of corpora with conventions of their own.")] = False,
+    all_heads: Annotated[
+        bool, typer.Option("--all-heads", help="Add the heads of corpora with conventions of their own.")
+    ] = False,
 ) -> None:
     """Score conversations from a file of JSON lines."""
     scorer = _load(model, load_serve_config(), all_heads)
@@ -62,7 +70,7 @@ def score(
 def write_answers(
     scorer: Scorer, lines: Iterable[bytes], out: BinaryIO, jobs_of: Callable[[Conversation], list[Job]]
 ) -> dict[str, int]:
-    """Score JSON lines into JSON lines, an error row in the place of each line that cannot be read; how many of both."""
+    """Score JSON lines into JSON lines, an error row in the place of each bad line; how many of both."""
     counts = {"answers": 0, "errors": 0}
     for rows in batched(read_rows(lines), ROWS_AT_ONCE):
         jobs = [job for row in rows if isinstance(row, Conversation) for job in jobs_of(row)]
@@ -77,6 +85,16 @@ def write_answers(
                 counts["answers"] += 1
         out.flush()
     return counts
+
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
 
 
 @app.command()
@@ -124,7 +142,7 @@ def _open_target(path: Path, stack: ExitStack) -> BinaryIO:
         _stop(f"{path}: {error.strerror}")
 
 
-def _stop(message: str) -> typer.Exit:
+def _stop(message: str) -> NoReturn:
     Console(stderr=True).print(f"[bold red]error:[/] {message}", soft_wrap=True, highlight=False)
     raise typer.Exit(2)
 
@@ -152,3 +170,7 @@ class _Bar:
 def main() -> None:
     """Entry point of the `simmer` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

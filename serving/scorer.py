@@ -1,8 +1,8 @@
 """The scorer: conversations in, answers out. The one class behind the command line, the API and MLflow's model.
 
-    read    what the customer wrote, and whether it can be judged
-    predict calibrated probabilities, batched by length
-    answer  labels, priority and reasons
+read    what the customer wrote, and whether it can be judged
+predict calibrated probabilities, batched by length
+answer  labels, priority and reasons
 """
 
 from __future__ import annotations
@@ -157,14 +157,10 @@ class Scorer:
         )
 
     def _level(self, head: str, part: Floats) -> Level:
-        return Level(
-            level=self._chosen(head, part), expected=self._expected(head, part), probabilities=_rounded(part)
-        )
+        return Level(level=self._chosen(head, part), expected=self._expected(head, part), probabilities=_rounded(part))
 
     def _auxiliary(self, parts: dict[str, Floats]) -> dict[str, list[float]]:
-        return {
-            name: _rounded(parts[name]) for name, head in self.bundle.card.labels.heads.items() if head.auxiliary
-        }
+        return {name: _rounded(parts[name]) for name, head in self.bundle.card.labels.heads.items() if head.auxiliary}
 
 
 def waiting_minutes(conversation: Conversation) -> float:

@@ -37,7 +37,10 @@ class CalibrateConfig(Config):
 
 
 def calibrate(labelled: Labelled, vocabulary: Vocabulary, config: CalibrateConfig) -> Calibration:
-    """Scales and shifts that minimise the likelihood loss on these rows, then thresholds; heads without rows stay as they are."""
+    """Scales and shifts that minimise the likelihood loss on these rows, then thresholds.
+
+    A head without rows stays as it is.
+    """
     scale, shift = np.ones(vocabulary.size), np.zeros(vocabulary.size)
     for name, where in vocabulary.slices().items():
         logits, target = labelled.of(name)

@@ -8,8 +8,7 @@ Every figure carries a bootstrap interval over conversations; slices show where 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from pipeline.config import Config, current_profile, load_config
 from pipeline.heads import Calibration, Floats, choose, probabilities
 from pipeline.prepare import DATASET
-from pipeline.scores import expected_calibration_error, quadratic_kappa
+from pipeline.scores import Measure, accuracy, expected_calibration_error, quadratic_kappa, with_interval
 from pipeline.stage import METRICS, write_json
 from pipeline.text import normalise
 from pipeline.vocabulary import Head, load_vocabulary
@@ -44,9 +43,6 @@ class EvaluateConfig(Config):
     ece_bins: int
 
 
-Measure = Callable[[NDArray[np.intp]], float]
-
-
 def evaluate(labelled: Labelled, rows: Dataset, calibration: Calibration, config: EvaluateConfig) -> dict[str, Any]:
     """Metrics per head over all rows, and per slice of rows."""
     chances = probabilities(labelled.logits, labelled.vocabulary, calibration)
@@ -54,10 +50,13 @@ def evaluate(labelled: Labelled, rows: Dataset, calibration: Calibration, config
     return {
         "rows": len(rows),
         "heads": {
-            name: head_metrics(name, labelled, chances, calibration, groups, config) for name in labelled.vocabulary.heads
+            name: head_metrics(name, labelled, chances, calibration, groups, config)
+            for name in labelled.vocabulary.heads
         },
         "slices": {
-            name: slice_metrics(labelled, chances, chosen) for name, chosen in slices(rows) if chosen.sum() >= SMALLEST_SLICE
+            name: slice_metrics(labelled, chances, chosen)
+            for name, chosen in slices(rows)
+            if chosen.sum() >= SMALLEST_SLICE
         },
     }
 
@@ -81,7 +80,7 @@ def head_metrics(
         measures = flag_measures(chance, target, np.array(calibration.thresholds[where]))
     report: dict[str, Any] = {"rows": len(chance)}
     for measure_name, measure in measures.items():
-        report[measure_name] = with_interval(measure, groups[known], config)
+        report[measure_name] = with_interval(measure, groups[known], config.bootstrap, config.seed)
     report["ece"] = round(expected_calibration_error(chance, target, head.exclusive, config.ece_bins), 4)
     if not head.exclusive:
         report["values"] = flag_report(chance, target, np.array(calibration.thresholds[where]), head)
@@ -92,7 +91,7 @@ def exclusive_measures(chance: Floats, target: Floats, head: Head) -> dict[str, 
     """Accuracy, macro-F1 and quadratic kappa of the chosen values against the true ones."""
     truth, chosen = target.argmax(axis=1), choose(chance, head)
     return {
-        "accuracy": lambda rows: float((truth[rows] == chosen[rows]).mean()),
+        "accuracy": lambda rows: accuracy(truth[rows], chosen[rows]),
         "macro_f1": lambda rows: float(f1_score(truth[rows], chosen[rows], average="macro", zero_division=0)),
         "quadratic_kappa": lambda rows: quadratic_kappa(truth[rows], chosen[rows]),
     }
@@ -104,7 +103,9 @@ def flag_measures(chance: Floats, target: Floats, thresholds: Floats) -> dict[st
 
     def precision(rows: NDArray[np.intp]) -> float:
         scores = [
-            average_precision_score(truth[rows, i], chance[rows, i]) for i in range(truth.shape[1]) if truth[rows, i].any()
+            average_precision_score(truth[rows, i], chance[rows, i])
+            for i in range(truth.shape[1])
+            if truth[rows, i].any()
         ]
         return float(np.mean(scores)) if scores else float("nan")
 
@@ -124,23 +125,14 @@ def flag_report(chance: Floats, target: Floats, thresholds: Floats, head: Head) 
             "positives": int(truth.sum()),
             "precision": _ratio(hits, int(given.sum())),
             "recall": _ratio(hits, int(truth.sum())),
-            "average_precision": round(float(average_precision_score(truth, chance[:, index])), 4) if truth.any() else None,
-            "roc_auc": round(float(roc_auc_score(truth, chance[:, index])), 4) if truth.any() and not truth.all() else None,
+            "average_precision": round(float(average_precision_score(truth, chance[:, index])), 4)
+            if truth.any()
+            else None,
+            "roc_auc": round(float(roc_auc_score(truth, chance[:, index])), 4)
+            if truth.any() and not truth.all()
+            else None,
         }
     return report
-
-
-def with_interval(measure: Measure, groups: NDArray[np.intp], config: EvaluateConfig) -> dict[str, float]:
-    """A measure over all rows with its 95 % interval from resampling whole conversations."""
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    rng = np.random.default_rng(config.seed)
-    draws = [
-        measure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
-        for _ in range(config.bootstrap)
-    ]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    value = measure(np.arange(len(groups)))
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
 def slice_metrics(labelled: Labelled, chances: Floats, chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -153,7 +145,7 @@ def slice_metrics(labelled: Labelled, chances: Floats, chosen: NDArray[np.bool_]
         where = labelled.vocabulary.slices()[name]
         truth, found = labelled.target[rows][:, where].argmax(axis=1), choose(chances[rows][:, where], head)
         report[name] = {
-            "accuracy": round(float((truth == found).mean()), 4),
+            "accuracy": round(accuracy(truth, found), 4),
             "quadratic_kappa": round(quadratic_kappa(truth, found), 4),
         }
     return report

@@ -20,6 +20,7 @@ import numpy as np
 import openvino
 import torch
 from datasets import DatasetDict, concatenate_datasets, load_from_disk
+from tokenizers import Tokenizer
 
 from pipeline.bundle import FORMAT, LAYOUT, Card, Golden, check_manifest, load_bundle, write_manifest
 from pipeline.config import Config, current_profile, load_config
@@ -34,7 +35,6 @@ from pipeline.scores import expected_calibration_error
 from pipeline.stage import METRICS, MODELS, data_hash, read_json, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder
-from tokenizers import Tokenizer
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, TOKENIZER, load_model
 from training.labelled import Labelled, encoded_rows, labelled
@@ -75,6 +75,8 @@ def write_float(model: SimmerModel, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
     program.save(str(path))
 
 
@@ -94,11 +96,15 @@ def parity(exact: Labelled, fast: Labelled, calibration: Calibration, config: Ex
         head, known = exact.vocabulary.heads[name], exact.known[name]
         target = exact.target[known][:, where]
         ece = [
-            expected_calibration_error(chance[known][:, where], target, head.exclusive, config.ece_bins) if known.any() else 0.0
+            expected_calibration_error(chance[known][:, where], target, head.exclusive, config.ece_bins)
+            if known.any()
+            else 0.0
             for chance in (before, after)
         ]
         report[name] = {
-            "label_disagreement": round(disagreement(before[:, where], after[:, where], name, exact.vocabulary, calibration), 5),
+            "label_disagreement": round(
+                disagreement(before[:, where], after[:, where], name, exact.vocabulary, calibration), 5
+            ),
             "ece_float": round(ece[0], 5),
             "ece_int8": round(ece[1], 5),
             "max_logit_drift": round(float(np.abs(exact.logits[:, where] - fast.logits[:, where]).max()), 4),

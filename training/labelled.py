@@ -21,7 +21,7 @@ from training.model import SimmerModel
 
 @dataclass(frozen=True)
 class Labelled:
-    """Logits and target weights [rows, outputs] in vocabulary order; `known[head]` tells which rows [rows] speak of it."""
+    """Logits and target weights [rows, outputs] in vocabulary order; `known[head]` [rows] says who knows it."""
 
     vocabulary: Vocabulary
     logits: Floats

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from pipeline.vocabulary import Head, Vocabulary
 
@@ -20,14 +21,16 @@ class FlatHead(nn.Module):
 
     def __init__(self, width: int, values: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, values)
+        self.weight = nn.Parameter(torch.empty(values, width))
+        self.bias = nn.Parameter(torch.zeros(values))
+        nn.init.normal_(self.weight, std=0.02)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.linear(pooled)
+        return functional.linear(pooled, self.weight, self.bias)
 
 
 class OrdinalHead(nn.Module):
-    """Adjacent-categories logits: value k gets k·s(x) + b_k, so one score s moves the whole distribution along the order.
+    """Adjacent-categories logits: value k gets k·s(x) + b_k, so one score moves the distribution along the order.
 
     Source: Agresti, Analysis of Ordinal Categorical Data, chapter 4.
     """
@@ -40,7 +43,8 @@ class OrdinalHead(nn.Module):
         self.register_buffer("steps", steps, persistent=False)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.score(pooled) * self.steps + self.bias
+        logits: Tensor = self.score(pooled) * self.steps + self.bias
+        return logits
 
 
 def make_head(head: Head, width: int) -> nn.Module:
@@ -56,10 +60,10 @@ def start_from_priors(model: SimmerModel, vocabulary: Vocabulary, target: Tensor
     """
     for index, (name, where) in enumerate(vocabulary.slices().items()):
         share = (target[known[:, index]][:, where].mean(dim=0)).clamp(1e-3, 1 - 1e-3)
-        head = model.heads[name]
-        bias = head.bias if isinstance(head, OrdinalHead) else head.linear.bias
         with torch.no_grad():
-            bias.copy_(share.log() if vocabulary.heads[name].exclusive else share.logit())
+            model.heads[name].get_parameter("bias").copy_(
+                share.log() if vocabulary.heads[name].exclusive else share.logit()
+            )
 
 
 class SimmerModel(nn.Module):
@@ -68,7 +72,7 @@ class SimmerModel(nn.Module):
     The pooled vector joins the first token, the mean over the message (segment 0) and the mean over everything.
     """
 
-    def __init__(self, encoder: nn.Module, vocabulary: Vocabulary, pad: int, dropout: float) -> None:
+    def __init__(self, encoder: PreTrainedModel, vocabulary: Vocabulary, pad: int, dropout: float) -> None:
         super().__init__()
         config = encoder.config
         self.encoder = encoder
@@ -98,14 +102,14 @@ def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
-def load_encoder(folder: Path) -> nn.Module:
+def load_encoder(folder: Path) -> PreTrainedModel:
     """The pretrained encoder of a folder, in float32, without a pooler of its own."""
     config = AutoConfig.from_pretrained(folder)
     options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
     return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **options)
 
 
-def empty_encoder(config: PretrainedConfig) -> nn.Module:
+def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """An encoder of this configuration with random weights."""
     options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
     return AutoModel.from_config(config, **options)

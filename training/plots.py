@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, each as data for `dvc plots` and as a PNG: confusion, reliability, precision and recall."""
+"""The pictures of an evaluation, as data for `dvc plots` and as PNG: confusion, reliability, precision and recall."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from pipeline.config import ROOT
 from pipeline.stage import BUILD, read_json, write_json
 
 EXPERIMENT = "simmer"
+SOURCES = ("pipeline", "training", "configs", "corpus", "dvc.yaml", "constraints.txt")
 RUN_FILE = BUILD / "run.json"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")  # what MLflow refuses in a name
 
@@ -87,10 +88,16 @@ def flatten(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def git_revision() -> str:
-    """The revision of the working tree, `-dirty` where it has changes, `unknown` outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """The revision of what a model comes from, `-dirty` where that has changes, `unknown` outside git."""
+    revision = _git("rev-parse", "HEAD")
+    if not revision:
+        return "unknown"
+    return revision + ("-dirty" if _git("status", "--porcelain", "--", *SOURCES) else "")
+
+
+def _git(*arguments: str) -> str:
+    found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def log_artifacts(folder: Path, name: str) -> None:

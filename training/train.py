@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict, load_from_disk
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -61,7 +62,9 @@ def trained_vocabulary(dataset: DatasetDict, vocabulary: Vocabulary, config: Tra
     names = [name for name in vocabulary.heads if config.head_weights.get(name, 0) > 0]
     sums = torch.tensor(dataset["train"]["target"]).sum(dim=0)
     for name in names:
-        missing = [v for v, n in zip(vocabulary.heads[name].values, sums[vocabulary.slices()[name]], strict=True) if n == 0]
+        missing = [
+            v for v, n in zip(vocabulary.heads[name].values, sums[vocabulary.slices()[name]], strict=True) if n == 0
+        ]
         if missing:
             raise NoExamples(f"{name}: no training example of {', '.join(missing)}")
     return vocabulary.only(names)
@@ -95,9 +98,9 @@ class MultiHeadTrainer(Trainer):  # type: ignore[misc]
         )
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def create_optimizer(self, model: nn.Module | None = None) -> AdamW:
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         if self.optimizer is None:
-            self.optimizer = AdamW(parameter_groups(self.model, self.config))
+            self.optimizer: Optimizer | None = AdamW(parameter_groups(self.model, self.config))
         return self.optimizer
 
 
@@ -117,7 +120,7 @@ def parameter_groups(model: SimmerModel, config: TrainConfig) -> list[dict[str, 
 def layer_of(name: str) -> int:
     """How deep a parameter stands: 0 for embeddings, then one more for each layer."""
     parts = name.split(".")
-    for before, number in zip(parts, parts[1:], strict=False):
+    for before, number in pairwise(parts):
         if before in ("layer", "layers") and number.isdigit():
             return int(number) + 1
     return 0
@@ -153,7 +156,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
 def has_bf16() -> bool:
     """Whether bf16 arithmetic is native here."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.conversation import Conversation, Turn
+from pipeline.sources.signals import FILE as SIGNALS
 from pipeline.sources.signals import HEADS, load_signals
 from pipeline.sources.source import Source, read_json_rows
 
@@ -19,7 +20,11 @@ def read(folder: Path) -> Iterator[Conversation]:
         labels = {"airline_sentiment": row["sentiment"], **signals.get((row["id"], None), {})}
         turn = Turn(role="customer", text=row["text"], labels=labels)
         yield Conversation(
-            id=f"airline_tweets-{row['id']}", channel="social", language="en", turns=(turn,), meta={"industry": "airline"}
+            id=f"airline_tweets-{row['id']}",
+            channel="social",
+            language="en",
+            turns=(turn,),
+            meta={"industry": "airline"},
         )
 
 
@@ -30,5 +35,6 @@ SOURCE = Source(
     home="https://www.kaggle.com/datasets/crowdflower/twitter-airline-sentiment",
     heads=("airline_sentiment", *HEADS),
     files=(FILE,),
+    labels=(SIGNALS,),
     read=read,
 )

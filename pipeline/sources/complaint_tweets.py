@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.conversation import Conversation, Turn
+from pipeline.sources.signals import FILE as SIGNALS
 from pipeline.sources.signals import HEADS, load_signals
 from pipeline.sources.source import Source, read_json_rows
 
@@ -34,5 +35,6 @@ SOURCE = Source(
     home="https://github.com/danielpreotiuc/complaints-social-media",
     heads=("complaint", *HEADS),
     files=(FILE,),
+    labels=(SIGNALS,),
     read=read,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ class FormatChanged(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus: where it comes from, what may be done with it, what it teaches, and how to read it."""
+    """A corpus: where it comes from, what may be done with it, what it teaches, and how to read it.
+
+    Without `files` the corpus is skipped; `labels` are files that add labels where they are there.
+    """
 
     name: str
     title: str
@@ -27,6 +30,7 @@ class Source:
     home: str
     heads: tuple[str, ...]
     files: tuple[str, ...]
+    labels: tuple[str, ...] = field(kw_only=True, default=())
     read: Callable[[Path], Iterator[Any]]
 
 

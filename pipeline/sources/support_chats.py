@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.conversation import Conversation, Turn
+from pipeline.sources.signals import FILE as SIGNALS
 from pipeline.sources.signals import HEADS, load_signals
 from pipeline.sources.source import Source, read_json_rows
 from pipeline.vocabulary import Labels
@@ -35,5 +36,6 @@ SOURCE = Source(
     home="https://github.com/Unbabel/MAIA-Chat",
     heads=HEADS,
     files=(FILE,),
+    labels=(SIGNALS,),
     read=read,
 )

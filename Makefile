@@ -1,0 +1,57 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PROFILE ?= bundled
+DATA ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help demo test check lint types tests train serve bench format clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.venv/.complete: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: .venv/.complete  ## from nothing to a scored, prioritised live queue
+	@$(MAKE) --no-print-directory train
+	@python -m serving.demo
+
+train: .venv/.complete  ## run the pipeline: PROFILE=bundled, or PROFILE=public DATA=folder of corpora
+	@python -m pipeline.profile $(PROFILE) $(if $(DATA),--data '$(DATA)')
+	@dvc repro
+	@python -m training.register --alias champion
+
+serve: .venv/.complete  ## serve the trained model over HTTP until interrupted
+	@simmer serve
+
+test: check  ## the whole suite: style, types, tests
+
+check: lint types tests
+
+lint: .venv/.complete
+	ruff format --check .
+	ruff check .
+
+types: .venv/.complete
+	mypy
+
+tests: .venv/.complete
+	pytest
+
+bench: .venv/.complete  ## measure the scorer beside a plain transformers pipeline
+	@python -m training.bench
+
+format: .venv/.complete  ## format the code and fix what ruff can fix
+	ruff format .
+	ruff check --fix .
+
+clean:  ## delete what the pipeline made; the environment stays
+	rm -rf build models mlruns mlflow.db metrics/plots

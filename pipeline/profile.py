@@ -1,0 +1,74 @@
+"""Choose the profile that the DVC pipeline runs, and bring the corpora it reads to where DVC sees them.
+
+python -m pipeline.profile bundled
+python -m pipeline.profile public --data FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config import CONFIGS, ConfigError, ProfileConfig, load_config
+from pipeline.ingest import IngestConfig
+from pipeline.sources import SOURCES
+from pipeline.stage import CORPORA
+
+FILE = CONFIGS / "profile.yaml"
+
+
+class DataMissing(ValueError):
+    """The folder of corpora lacks what the profile reads."""
+
+
+def choose(profile: str, data: Path | None, file: Path = FILE, corpora: Path = CORPORA) -> list[str]:
+    """Write the profile's name and copy its corpora; what was copied. Raises ConfigError or DataMissing."""
+    sources = load_config(IngestConfig, "data.yaml", "ingest", profile).sources
+    wanted = [name for source in sources for name in (*SOURCES[source].files, *SOURCES[source].labels)]
+    copied = copy_corpora(data, wanted, corpora) if data else []
+    if wanted and not any((corpora / name).is_file() for name in wanted):
+        raise DataMissing(
+            f"profile {profile} reads {', '.join(sorted(set(wanted)))}: say where they are with DATA=folder"
+        )
+    write_profile(profile, file)
+    return copied
+
+
+def copy_corpora(data: Path, wanted: Sequence[str], corpora: Path) -> list[str]:
+    """Copy the wanted files that the folder has, unless they are there and equal in size and age."""
+    found = sorted({name for name in wanted if (data / name).is_file()})
+    if wanted and not found:
+        raise DataMissing(f"{data} holds none of {', '.join(sorted(set(wanted)))}")
+    corpora.mkdir(parents=True, exist_ok=True)
+    for name in found:
+        shutil.copy2(data / name, corpora / name)
+    return found
+
+
+def write_profile(profile: str, file: Path) -> None:
+    """Write the choice, leaving the file alone where it is made already."""
+    if load_config(ProfileConfig, file.name, folder=file.parent).profile == profile:
+        return
+    lines = file.read_text(encoding="utf-8").splitlines()
+    chosen = [f"profile: {profile}" if line.startswith("profile:") else line for line in lines]
+    file.write_text("\n".join(chosen) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Choose a profile; exit status 2 where that cannot be done."""
+    parser = argparse.ArgumentParser(description="Choose the profile that the pipeline runs.")
+    parser.add_argument("profile")
+    parser.add_argument("--data", type=Path, help="folder of corpora that are not the project's")
+    given = parser.parse_args()
+    try:
+        copied = choose(given.profile, given.data)
+    except (ConfigError, DataMissing) as error:
+        sys.exit(f"error: {error}")
+    print(f"profile {given.profile}" + (f", corpora: {', '.join(copied)}" if copied else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Put the current bundle into MLflow's registry and move an alias to it.
+
+    python -m training.register [--alias champion]
+
+The registered model loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered
+already is not registered again. Its version is written beside the bundle, where the scorer reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.bundle import LAYOUT, check_manifest
+from pipeline.config import ROOT
+from pipeline.stage import write_json
+from training.export import CURRENT
+from training.tracking import connect, resume_run
+
+NAME = "simmer"
+DIGEST_TAG = "bundle"
+CODE = ("pipeline", "serving", "configs")
+
+
+def register(bundle: Path, alias: str | None) -> str:
+    """Register a bundle unless it is registered, point the alias at it; its version. Raises BundleRefused."""
+    digest = check_manifest(bundle)
+    connect()
+    client = MlflowClient()
+    version = registered_version(client, digest) or log_bundle(client, bundle, digest)
+    if alias:
+        client.set_registered_model_alias(NAME, alias, version)
+    write_json(bundle / LAYOUT.registration, {"name": NAME, "version": version, "bundle": digest})
+    return version
+
+
+def registered_version(client: MlflowClient, digest: str) -> str | None:
+    """The version under which this very bundle is registered, if it is."""
+    found: list[ModelVersion] = client.search_model_versions(f"name = '{NAME}' and tags.{DIGEST_TAG} = '{digest}'")
+    return str(found[0].version) if found else None
+
+
+def log_bundle(client: MlflowClient, bundle: Path, digest: str) -> str:
+    """Log the bundle as a model of its run, with the code that runs it, and register it; the new version."""
+    with resume_run(), quiet():
+        info = mlflow.pyfunc.log_model(
+            name="bundle",
+            python_model=str(ROOT / "serving" / "pyfunc.py"),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(ROOT / name) for name in CODE],
+            pip_requirements=[str(ROOT / "constraints.txt")],
+            registered_model_name=NAME,
+        )
+    version = str(info.registered_model_version)
+    client.set_model_version_tag(NAME, version, DIGEST_TAG, digest)
+    return version
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow's hints about signatures and type hints off the screen; answers have a schema of their own."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def main() -> None:
+    """Register the current bundle."""
+    parser = argparse.ArgumentParser(description="Put the current bundle into MLflow's registry.")
+    parser.add_argument("--alias", help="alias to move to it, such as champion")
+    parser.add_argument("--model", type=Path, default=CURRENT, help="folder of the bundle")
+    given = parser.parse_args()
+    version = register(given.model, given.alias)
+    print(f"models:/{NAME}/{version}" + (f" is @{given.alias}" if given.alias else ""))
+
+
+if __name__ == "__main__":
+    main()

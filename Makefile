@@ -34,7 +34,7 @@ serve: .venv/.complete  ## serve the trained model over HTTP until interrupted
 
 test: check  ## the whole suite: style, types, tests
 
-check: lint types tests
+check: lint types tests  ## style, types and tests: what CI runs
 
 lint: .venv/.complete
 	ruff format --check .
@@ -47,7 +47,7 @@ tests: .venv/.complete
 	pytest
 
 bench: .venv/.complete  ## measure the scorer beside a plain transformers pipeline
-	@python -m training.bench
+	@python benchmarks/throughput.py
 
 format: .venv/.complete  ## format the code and fix what ruff can fix
 	ruff format .

@@ -27,6 +27,7 @@ SHORT_WORDS = 6
 SHORT_CERTAINTY = 0.95
 LONG_CERTAINTY = 0.7
 VALIDATED_AT_MOST = 0.1
+LONGEST_WAIT = 1e9  # minutes; JSON's integers may be too large for a float
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ class Scorer:
 def waiting_minutes(conversation: Conversation) -> float:
     """How long the customer has waited, from `meta.waiting_minutes`; 0 where it is not given as a number."""
     value = conversation.meta.get("waiting_minutes")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(max(0.0, min(value, LONGEST_WAIT)))
 
 
 def load_scorer(model: Path, threads: int = 1, all_heads: bool = False) -> Scorer:

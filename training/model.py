@@ -28,23 +28,40 @@ class FlatHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         return functional.linear(pooled, self.weight, self.bias)
 
+    def start_from(self, logits: Tensor) -> None:
+        """Let the head say these logits [values] before it learns anything."""
+        with torch.no_grad():
+            self.bias.copy_(logits)
+
 
 class OrdinalHead(nn.Module):
-    """Adjacent-categories logits: value k gets k·s(x) + b_k, so one score moves the distribution along the order.
+    """Logits that respect the order of the values: value k gets s(x)·k - q(x)·k² + b_k, k centred, q(x) > 0.
 
-    Source: Agresti, Analysis of Ordinal Categorical Data, chapter 4.
+    One score s moves the distribution along the order; q narrows it, so that the model can be sure of a middle value
+    without being pulled to an end. With q constant these are adjacent-categories logits (Agresti, Analysis of Ordinal
+    Categorical Data, chapter 4).
     """
+
+    steps: Tensor
 
     def __init__(self, width: int, values: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1, bias=False)
+        self.narrowing = nn.Linear(width, 1)
         self.bias = nn.Parameter(torch.zeros(values))
         steps = torch.arange(values, dtype=torch.float32) - (values - 1) / 2
         self.register_buffer("steps", steps, persistent=False)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        logits: Tensor = self.score(pooled) * self.steps + self.bias
+        towards = self.score(pooled) * self.steps
+        narrow = functional.softplus(self.narrowing(pooled)) * self.steps.square()
+        logits: Tensor = towards - narrow + self.bias
         return logits
+
+    def start_from(self, log_share: Tensor) -> None:
+        """Let the head say these log probabilities [values] before it learns anything."""
+        with torch.no_grad():
+            self.bias.copy_(log_share + functional.softplus(self.narrowing.bias) * self.steps.square())
 
 
 def make_head(head: Head, width: int) -> nn.Module:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Features, Value
+from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
 from datasets import Sequence as ListOf
 from tokenizers import Tokenizer
 
@@ -168,6 +168,7 @@ def main() -> None:
     config = load_config(PrepareConfig, "data.yaml", "prepare", profile)
     trained = load_config(TrainedEncoder, "train.yaml", "encoder", profile)
     vocabulary = load_vocabulary()
+    disable_progress_bars()
     dataset = prepare(read_conversations(CONVERSATIONS), config, vocabulary, load_tokenizer(trained))
     dataset.save_to_disk(str(DATASET))
     write_json(METRICS / "prepare.json", summary(dataset, vocabulary))

@@ -67,6 +67,14 @@ def accuracy(truth: ArrayLike, chosen: ArrayLike) -> float:
     return float((np.asarray(truth) == np.asarray(chosen)).mean())
 
 
+def macro_f1(truth: ArrayLike, chosen: ArrayLike, values: int) -> float:
+    """Mean F1 over the values (integers below `values`) that are true or chosen at least once."""
+    t, c = np.asarray(truth, dtype=int), np.asarray(chosen, dtype=int)
+    both = np.bincount(t[t == c], minlength=values)
+    either = np.bincount(t, minlength=values) + np.bincount(c, minlength=values)
+    return float((2 * both[either > 0] / either[either > 0]).mean())
+
+
 def with_interval(measure: Measure, groups: NDArray[np.intp], rounds: int, seed: int) -> dict[str, float]:
     """A measure over all rows, with its 95 % interval from resampling whole groups (conversations).
 

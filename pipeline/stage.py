@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.progress import track
+from rich.progress import Progress, track
 
 from pipeline.config import ROOT
 
@@ -34,6 +35,22 @@ def read_json(path: Path) -> Any:
 def data_hash(path: Path) -> str:
     """SHA-256 of a file, as `sha256:…`."""
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar over named steps: call what it gives with the name of each step as the step begins."""
+    with Progress() as bar:
+        task = bar.add_task(f"{what:<24}", total=total)
+        begun = 0
+
+        def begin(step: str) -> None:
+            nonlocal begun
+            bar.update(task, description=f"{what + ': ' + step:<24}", completed=begun)
+            begun += 1
+
+        yield begin
+        bar.update(task, description=f"{what:<24}", completed=total)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:

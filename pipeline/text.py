@@ -17,6 +17,7 @@ from typing import Literal
 import emoji
 import ftfy
 from bs4 import BeautifulSoup
+from bs4.exceptions import ParserRejectedMarkup
 from mailparser_reply import EmailReplyParser
 
 from pipeline.redact import redact
@@ -26,11 +27,18 @@ CutKind = Literal["quoted", "signature", "disclaimer", "auto_reply"]
 _MARKUP = re.compile(
     r"</?(?:br|p|div|span|html|body|b|i|a|ul|li|table|td|tr|blockquote|strong|em|style|script)\b[^<>]{0,500}>", re.I
 )
+_DECLARATION = re.compile(r"<[?!](?!--)[^<>]{0,2000}(?<!--)>")
+_BREAK = re.compile(r"<(?:br|/?(?:p|div|li|ul|tr|td|table|blockquote))\b[^<>]{0,500}>", re.I)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 _JOINER_IN_TEXT = re.compile(r"(?<=\w)\u200d|\u200d(?=\w)")
 _HISTORY = re.compile(r"^\s*>|\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^_{5,}\s*$|^from:\s.+$", re.I | re.M)
+_QUOTED_LINES = re.compile(
+    r"(?:^[ \t]*On [^\n]{5,200}(?:\n[^\n>]{0,200})?\bwrote:[ \t]{0,5}\n{1,3})?(?:^[ \t]*>[^\n]*(?:\n|\Z))+", re.M
+)
+_QUOTED_LETTER = re.compile(r"^[ \t]*>[> \t]*[^\W\d_]", re.M)  # "> 2 weeks" and ">:(" quote nothing
+_SIGNATURE_MARK = re.compile(r"\n-- ?\n(?=(?:[^\n]*\n){0,7}[^\n]*\Z)")
 _CLOSING = re.compile(
     r"^\s*(?:--\s*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?\s*$|best,\s*$"
     r"|thanks,?\s*$|thank you,\s*$|sent from my )",
@@ -44,12 +52,14 @@ _DISCLAIMER = re.compile(
     re.I,
 )
 _AUTO_REPLY = re.compile(
-    r"^\s*(?:\W{0,3}auto(?:matic|mated)?[- ]?(?:reply|response)\b"
-    r"|out of (?:the )?office\b[^?]*$"
-    r"|i am (?:currently )?(?:out of (?:the )?office|on (?:annual|parental|sick) leave)\b"
-    r"[^?]*(?:return|until|back)\b"
-    r"|(?:i'm|i am) away (?:from|until)\b[^?]*(?:return|until|back|urgent)\b"
-    r"|this is an automat(?:ed|ic) (?:reply|response|message)\b)",
+    r"^\s*(?:\W{0,3}auto(?:matic|mated)?[- ]?(?:reply|response)\s*(?:[:.!\]\n–—-]|$)"
+    r"|out of (?:the )?office(?: (?:reply|message|notification))?\s*(?:[:.!\n–—-]|until\b|$)"
+    r"|this is an automat(?:ed|ic) (?:reply|response|message)\s*(?:[:.!\n–—-]|$)"
+    # a customer may be away or on leave too: only who answers others writes like this
+    r"|(?:i am|i'm) (?:currently )?(?:away|out of (?:the )?office|on (?:annual|parental|sick) leave)\b[^?]*"
+    r"\b(?:in my absence|limited access|urgent matters|(?:reply|respond|get back) to you)\b"
+    r"|(?:i am|i'm) (?:currently )?(?:out of (?:the )?office|on (?:annual|parental|sick) leave)\b(?:[^?]*"
+    r"\b(?:be back (?:on|in)|return(?:ing)? (?:on|to (?:the|my) (?:office|desk)))\b| until [^.!?\n]{1,40}[.!]?\s*$))",
     re.I,
 )
 
@@ -140,11 +150,13 @@ def _unescape(text: str) -> str:
 
 
 def _strip_markup(text: str) -> str:
-    soup = BeautifulSoup(text, "html.parser")
+    text = _BREAK.sub("\n", _DECLARATION.sub("", text))
+    try:
+        soup = BeautifulSoup(text, "html.parser")
+    except ParserRejectedMarkup:
+        return _MARKUP.sub(" ", text)
     for hidden in soup(["script", "style"]):
         hidden.decompose()
-    for line_break in soup(["br"]):
-        line_break.replace_with("\n")
     return soup.get_text()
 
 
@@ -170,18 +182,30 @@ def _mail_parser() -> EmailReplyParser:
 
 
 def _cut_mail(text: str) -> tuple[str, tuple[Cut, ...]]:
-    cuts: list[Cut] = []
+    text, quotes = _cut_answered_quotes(text)
+    cuts = [Cut("quoted", quote) for quote in quotes]
     disclaimer = _DISCLAIMER.search(text)
     history = _first_history(text)
     end = min([len(text), *([disclaimer.start()] if disclaimer else []), *([history] if history is not None else [])])
     body, tail = text[:end], text[end:]
-    if _CLOSING.search(body):
+    if _SIGNATURE_MARK.search(body) or _CLOSING.search(body):
         body, signature = _cut_signature(body)
         cuts += [Cut("signature", signature)] if signature else []
     if tail.strip():
         kind: CutKind = "quoted" if history == end else "disclaimer"
         cuts.append(Cut(kind, tail.strip()))
     return body.strip(), tuple(cuts)
+
+
+def _cut_answered_quotes(text: str) -> tuple[str, list[str]]:
+    """The text without quotes that it answers below them; what trails is history."""
+    kept, quotes, done = [], [], 0
+    for match in _QUOTED_LINES.finditer(text):
+        if _QUOTED_LETTER.search(match[0]) and text[match.end() :].strip():
+            kept.append(text[done : match.start()])
+            quotes.append(match[0].strip())
+            done = match.end()
+    return "".join([*kept, text[done:]]), quotes
 
 
 def _first_history(text: str) -> int | None:
@@ -199,10 +223,13 @@ def _first_history(text: str) -> int | None:
 
 def _only_quotes_follow(tail: str) -> bool:
     lines = [line for line in tail.split("\n") if line.strip()]
-    return all(line.lstrip().startswith(">") for line in lines)
+    return _QUOTED_LETTER.search(tail) is not None and all(line.lstrip().startswith(">") for line in lines)
 
 
 def _cut_signature(body: str) -> tuple[str, str]:
+    marked = _SIGNATURE_MARK.search(body)
+    if marked and body[: marked.start()].strip():
+        return body[: marked.start()], body[marked.start() :].strip()
     replies = _mail_parser().read(text=body).replies
     signature = replies[-1].signatures.strip() if len(replies) == 1 and replies[-1].signatures else ""
     if not signature or not body.rstrip().endswith(signature):

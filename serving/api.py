@@ -11,8 +11,9 @@ Every failure has one shape: {"error": {"code", "message", "field", "request_id"
 from __future__ import annotations
 
 import logging
+import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,6 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from pipeline.bundle import BundleRefused
@@ -101,6 +103,8 @@ class Failure(Exception):
         self.status, self.message, self.field = status, message, field
 
 
+_PLAIN = re.compile(r"[!-~]{1,64}")  # a request id that is safe in a header and in a log
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorEnvelope, "description": name.replace("_", " ")} for status, name in CODES.items()
 }
@@ -112,13 +116,14 @@ def create_app(scorer: Scorer, config: ServeConfig) -> FastAPI:
         title="Simmer",
         version="1",
         summary="Sentiment, frustration, urgency and priority of support conversations",
-        responses={k: v for k, v in ERRORS.items() if k in (413, 422)},
+        responses={k: v for k, v in ERRORS.items() if k in (400, 413, 422)},
     )
     _add_failures(app)
 
     @app.middleware("http")
     async def number_requests(request: Request, call_next: Any) -> Response:
-        request.state.request_id = request.headers.get("x-request-id", "")[:64] or uuid.uuid4().hex
+        given = _PLAIN.fullmatch(request.headers.get("x-request-id", "")[:64])
+        request.state.request_id = given[0] if given else uuid.uuid4().hex
         response: Response = await call_next(request)
         response.headers["x-request-id"] = request.state.request_id
         return response
@@ -182,7 +187,7 @@ def _score(scorer: Scorer, config: ServeConfig, body: object, every: bool) -> Re
     rows = body["conversations"]
     unknown = sorted(set(body) - {"conversations"})
     if unknown:
-        raise Failure(422, "not a field of a request with conversations", unknown[0])
+        raise Failure(422, "not a field of a request with conversations", _writable(unknown[0]))
     if not isinstance(rows, list) or not rows:
         raise Failure(422, "must be an array with at least one conversation", "conversations")
     if len(rows) > config.max_conversations:
@@ -215,10 +220,13 @@ def _parse(row: object, index: int) -> Conversation | RowProblem:
 
 async def _read_body(request: Request, limit: int) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Failure(413, f"the body is larger than {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise Failure(413, f"the body is larger than {limit} bytes")
+    except ClientDisconnect:
+        raise Failure(400, "the connection ended before the body did") from None
     return bytes(body)
 
 
@@ -227,6 +235,11 @@ def _decode(body: bytes) -> object:
         return decode_json(body)
     except RowInvalid as error:
         raise Failure(400, str(error)) from None
+
+
+def _writable(text: str) -> str:
+    """The text with lone surrogates, which JSON may spell and UTF-8 may not, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json(value: BaseModel) -> Response:
@@ -265,14 +278,18 @@ def _request_schema() -> dict[str, Any]:
 
 
 def _add_failures(app: FastAPI) -> None:
-    def envelope(request: Request, status: int, message: str, field: str | None = None) -> JSONResponse:
-        problem = Problem(
-            code=CODES.get(status, "error"),
-            message=message,
-            field=field,
-            request_id=getattr(request.state, "request_id", ""),
+    def envelope(
+        request: Request,
+        status: int,
+        message: str,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> JSONResponse:
+        number = getattr(request.state, "request_id", "")
+        problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
+        return JSONResponse(
+            ErrorEnvelope(error=problem).model_dump(), status, {**(headers or {}), "x-request-id": number}
         )
-        return JSONResponse(ErrorEnvelope(error=problem).model_dump(), status)
 
     @app.exception_handler(Failure)
     async def failed(request: Request, error: Failure) -> JSONResponse:
@@ -280,7 +297,9 @@ def _add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return envelope(request, error.status_code, str(error.detail))
+        return envelope(
+            request, error.status_code, str(error.detail), headers=error.headers
+        )  # 405 says what is allowed
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

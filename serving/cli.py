@@ -5,15 +5,18 @@ Exit status: 0 all well, 1 some rows could not be read, 2 nothing could be done.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, BinaryIO, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from pipeline.bundle import BundleRefused
@@ -54,22 +57,32 @@ def score(
     ] = False,
 ) -> None:
     """Score conversations from a file of JSON lines."""
-    scorer = _load(model, load_serve_config(), all_heads)
-    with ExitStack() as stack:
-        rows = _open_source(source, stack)
-        out = sys.stdout.buffer if str(target) == "-" else _open_target(target, stack)
-        size = None if str(source) == "-" else source.stat().st_size
-        lines = stack.enter_context(_Bar(size)).watch(rows)
-        counts = write_answers(scorer, lines, out, every_turn if every else last_turn)
+    scorer, _ = _load(model, all_heads)
+    try:
+        counts = _score_file(scorer, source, target, every_turn if every else last_turn)
+    except BrokenPipeError:
+        raise  # whoever read the answers has seen enough; typer ends quietly
+    except OSError as error:
+        _stop(f"{target}: {error.strerror}")
     bad, good = counts["errors"], counts["answers"]
     Console(stderr=True).print(f"{good} answers" + (f", [bold red]{bad} rows with errors[/]" if bad else ""))
     if bad:
         raise typer.Exit(1)
 
 
-def write_answers(
-    scorer: Scorer, lines: Iterable[bytes], out: BinaryIO, jobs_of: Callable[[Conversation], list[Job]]
-) -> dict[str, int]:
+JobsOf = Callable[[Conversation], list[Job]]
+
+
+def _score_file(scorer: Scorer, source: Path, target: Path, jobs_of: JobsOf) -> dict[str, int]:
+    with ExitStack() as stack:
+        rows = _open_source(source, stack)
+        out = sys.stdout.buffer if str(target) == "-" else _open_target(target, stack)
+        size = None if str(source) == "-" else source.stat().st_size
+        lines = stack.enter_context(_Bar(size)).watch(rows)
+        return write_answers(scorer, lines, out, jobs_of)
+
+
+def write_answers(scorer: Scorer, lines: Iterable[bytes], out: BinaryIO, jobs_of: JobsOf) -> dict[str, int]:
     """Score JSON lines into JSON lines, an error row in the place of each bad line; how many of both."""
     counts = {"answers": 0, "errors": 0}
     for rows in batched(read_rows(lines), ROWS_AT_ONCE):
@@ -108,8 +121,7 @@ def serve(
 
     from serving.api import create_app
 
-    config = load_serve_config()
-    scorer = _load(model, config, all_heads=False)
+    scorer, config = _load(model, all_heads=False)
     uvicorn.run(
         create_app(scorer, config),
         host=host or config.host,
@@ -119,9 +131,10 @@ def serve(
     )
 
 
-def _load(model: Path | None, config: ServeConfig, all_heads: bool) -> Scorer:
+def _load(model: Path | None, all_heads: bool) -> tuple[Scorer, ServeConfig]:
     try:
-        return load_scorer(model or config.model, config.threads, all_heads)
+        config = load_serve_config()
+        return load_scorer(model or config.model, config.threads, all_heads), config
     except (BundleRefused, ConfigError, PolicyMismatch) as error:
         _stop(str(error))
 
@@ -137,13 +150,33 @@ def _open_source(path: Path, stack: ExitStack) -> BinaryIO:
 
 def _open_target(path: Path, stack: ExitStack) -> BinaryIO:
     try:
-        return stack.enter_context(path.open("wb"))
+        return stack.enter_context(_replacing(path))
     except OSError as error:
         _stop(f"{path}: {error.strerror}")
 
 
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once all is written, so that `path` may be read meanwhile."""
+    if path.exists() and not path.is_file():  # a device or a pipe keeps its place
+        with path.open("wb") as out:
+            yield out
+        return
+    whole = path.resolve()
+    part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
+    out = part.open("xb")
+    try:
+        with out:
+            if whole.exists():
+                shutil.copymode(whole, part)
+            yield out
+        part.replace(whole)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", soft_wrap=True, highlight=False)
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
     raise typer.Exit(2)
 
 

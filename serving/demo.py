@@ -44,7 +44,7 @@ def running_scorer(model: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "serving.cli", "serve", "--model", str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "serving.cli", "serve", "--model", str(model.resolve()), "--port", str(port)]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -62,7 +62,7 @@ def wait_until_ready(address: str, server: subprocess.Popen[str]) -> None:
         if server.poll() is not None:
             raise ScorerNotUp(server.communicate()[1].strip())
         try:
-            if httpx.get(f"{address}/readyz").status_code == 200:
+            if httpx.get(f"{address}/readyz", trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
@@ -118,7 +118,10 @@ def show_replay(address: str, conversations: list[Conversation], rows: int, cons
     bar = Progress(TextColumn("messages scored"), BarColumn(), MofNCompleteColumn(), console=console)
     task = bar.add_task("", total=total)
     state = Replay()
-    with httpx.Client(base_url=address, timeout=30) as client, Live(console=console, refresh_per_second=8) as live:
+    with (
+        httpx.Client(base_url=address, timeout=30, trust_env=False) as client,  # loopback needs no proxy
+        Live(console=console, refresh_per_second=8) as live,
+    ):
         for state in replay(conversations, client, SEED):
             bar.advance(task)
             if console.is_terminal:
@@ -164,8 +167,11 @@ def main() -> None:
     routing = load_config(RoutingConfig, "routing.yaml")
     conversations = live_conversations()
     console.rule("[bold]Simmer: live queue, hottest first")
-    with running_scorer(given.model) as address:
-        state = show_replay(address, conversations, given.rows, console)
+    try:
+        with running_scorer(given.model) as address:
+            state = show_replay(address, conversations, given.rows, console)
+    except ScorerNotUp as error:
+        sys.exit(str(error))
     found = outcome(state, load_vocabulary().hot, UPPER_QUEUES, routing.factors["boil_over"].fires_at)
     console.rule("[bold]summary")
     for line in summary(found, [queue.name for queue in routing.queues]):

@@ -141,6 +141,8 @@ def _outputs_of(name: str, factor: Factor, vocabulary: Vocabulary) -> slice:
         raise PolicyMismatch(f"factor {name}: {factor.head} has no value {value}")
     if factor.at_least is not None and head.kind != "ordinal":
         raise PolicyMismatch(f"factor {name}: at_least needs an ordinal head, {factor.head} is {head.kind}")
+    if factor.value is not None and head.kind == "ordinal":  # a worse level would lower the priority
+        raise PolicyMismatch(f"factor {name}: {factor.head} is ordinal and needs at_least, not value")
     start = where.start + head.values.index(value)
     return slice(start, where.stop if factor.at_least is not None else start + 1)
 

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,9 @@ def bundle(bundle_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def bundle_copy(bundle_path: Path, tmp_path: Path) -> Iterator[Path]:
+def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
     """A bundle that a test may spoil."""
-    yield Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+    return Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")

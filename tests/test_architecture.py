@@ -68,7 +68,9 @@ def test_functions_are_small() -> None:
 
 def test_a_stage_is_a_module_a_section_and_a_metrics_file_of_one_name() -> None:
     assert list(DVC["stages"]) == ["ingest", "prepare", "train", "calibrate", "evaluate", "export"]
-    sections = {f: yaml.safe_load((ROOT / "configs" / f).read_text(encoding="utf-8")) for f in ("data.yaml", "train.yaml")}
+    sections = {
+        f: yaml.safe_load((ROOT / "configs" / f).read_text(encoding="utf-8")) for f in ("data.yaml", "train.yaml")
+    }
     for name, stage in DVC["stages"].items():
         module = stage["cmd"].removeprefix("python -m ")
         assert module.endswith(f".{name}")
@@ -94,7 +96,7 @@ def test_dvc_depends_on_files_that_exist() -> None:
 
 def test_the_readme_names_make_targets_and_files_that_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)", README)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.M)) <= targets
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
 

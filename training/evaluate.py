@@ -14,13 +14,21 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, load_from_disk
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline.config import Config, current_profile, load_config
 from pipeline.heads import Calibration, Floats, choose, probabilities
 from pipeline.prepare import DATASET
-from pipeline.scores import Measure, accuracy, expected_calibration_error, quadratic_kappa, with_interval
-from pipeline.stage import METRICS, write_json
+from pipeline.scores import (
+    Measure,
+    accuracy,
+    expected_calibration_error,
+    flags_f1,
+    macro_f1,
+    quadratic_kappa,
+    with_interval,
+)
+from pipeline.stage import METRICS, progress, write_json
 from pipeline.text import normalise
 from pipeline.vocabulary import Head, load_vocabulary
 from training.calibrate import read_calibration
@@ -51,7 +59,7 @@ def evaluate(labelled: Labelled, rows: Dataset, calibration: Calibration, config
         "rows": len(rows),
         "heads": {
             name: head_metrics(name, labelled, chances, calibration, groups, config)
-            for name in labelled.vocabulary.heads
+            for name in progress(list(labelled.vocabulary.heads), "resampling")
         },
         "slices": {
             name: slice_metrics(labelled, chances, chosen)
@@ -92,7 +100,7 @@ def exclusive_measures(chance: Floats, target: Floats, head: Head) -> dict[str, 
     truth, chosen = target.argmax(axis=1), choose(chance, head)
     return {
         "accuracy": lambda rows: accuracy(truth[rows], chosen[rows]),
-        "macro_f1": lambda rows: float(f1_score(truth[rows], chosen[rows], average="macro", zero_division=0)),
+        "macro_f1": lambda rows: macro_f1(truth[rows], chosen[rows], len(head.values)),
         "quadratic_kappa": lambda rows: quadratic_kappa(truth[rows], chosen[rows]),
     }
 
@@ -110,7 +118,7 @@ def flag_measures(chance: Floats, target: Floats, thresholds: Floats) -> dict[st
         return float(np.mean(scores)) if scores else float("nan")
 
     return {
-        "micro_f1": lambda rows: float(f1_score(truth[rows].ravel(), given[rows].ravel(), zero_division=0)),
+        "micro_f1": lambda rows: flags_f1(truth[rows], given[rows]),
         "average_precision": precision,
     }
 

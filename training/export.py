@@ -8,10 +8,12 @@ The int8 engine is the float ONNX model with its weights in eight bits; activati
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,24 @@ import torch
 from datasets import DatasetDict, concatenate_datasets, load_from_disk
 from tokenizers import Tokenizer
 
-from pipeline.bundle import FORMAT, LAYOUT, Card, Golden, check_manifest, load_bundle, write_manifest
+from pipeline.bundle import FORMAT, LAYOUT, Card, Golden, load_bundle, write_manifest
 from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, read_conversations
-from pipeline.encode import Encoder, read_turn
+from pipeline.encode import Encoder, EncodingConfig, read_turn
 from pipeline.engine import OpenVinoEngine
 from pipeline.heads import Calibration, Floats, choose, probabilities
 from pipeline.ingest import CONVERSATIONS
 from pipeline.predictor import Predictor
 from pipeline.prepare import DATASET, PrepareConfig
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import METRICS, MODELS, data_hash, read_json, write_json
+from pipeline.stage import METRICS, MODELS, data_hash, read_json, steps, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, TOKENIZER, load_model
 from training.labelled import Labelled, encoded_rows, labelled
 from training.model import SimmerModel
-from training.tracking import git_revision, log_config, log_metrics, resume_run
+from training.tracking import RUN_FILE, git_revision, log_config, log_metrics, resume_run
 
 CURRENT = MODELS / "current"
 
@@ -159,48 +161,65 @@ def score_golden(conversations: Sequence[Conversation], predictor: Predictor) ->
     return tuple(golden)
 
 
-def engine_logits(predictor: Predictor, dataset: DatasetDict) -> tuple[Floats, Any]:
-    """Logits of an engine over validation and test rows, and those rows."""
-    rows = concatenate_datasets([dataset["validation"], dataset["test"]])
-    return predictor.logits(encoded_rows(rows)).astype(np.float64), rows
-
-
-def build(folder: Path, profile: str, config: ExportConfig) -> dict[str, Any]:
+def build(folder: Path, profile: str, config: ExportConfig, begin: Callable[[str], None]) -> dict[str, Any]:
     """Write the bundle into an empty folder; what the metrics file says. Raises ParityBroken."""
     model, vocabulary = load_model(MODEL)
-    calibration = read_calibration()
+    begin("float model")
     write_float(model, folder / LAYOUT.original)
+    begin("int8 engine")
     write_engine(folder / LAYOUT.original, folder / LAYOUT.engine)
     shutil.copyfile(MODEL / TOKENIZER, folder / LAYOUT.tokenizer)
-    prepare = load_config(PrepareConfig, "data.yaml", "prepare", profile)
-    encoder = Encoder(Tokenizer.from_file(str(folder / LAYOUT.tokenizer)), prepare.encoding)
-    fast = Predictor(encoder, OpenVinoEngine(folder / LAYOUT.engine, threads=2), vocabulary, calibration)
-    exact = Predictor(encoder, OpenVinoEngine(folder / LAYOUT.original, threads=2), vocabulary, calibration)
-    dataset = load_from_disk(str(DATASET))
-    exact_logits, rows = engine_logits(exact, dataset)
-    reference = labelled(rows, load_vocabulary(), vocabulary, exact_logits)
-    report = parity(reference, reference.with_logits(engine_logits(fast, dataset)[0]), calibration, config)
+    encoding = load_config(PrepareConfig, "data.yaml", "prepare", profile).encoding
+    exact, fast = (
+        predictor(folder, file, encoding, vocabulary, read_calibration()) for file in (LAYOUT.original, LAYOUT.engine)
+    )
+    begin("parity")
+    report = compare(exact, fast, load_from_disk(str(DATASET)), config)
     check_parity(report, config)
+    begin("golden inputs")
+    golden = score_golden(golden_inputs(read_conversations(CONVERSATIONS), config.golden_rows), fast)
+    write_json(folder / LAYOUT.card, make_card(profile, fast, report, golden, config).model_dump(mode="json"))
+    return {"bundle": write_manifest(folder), "megabytes": megabytes(folder), "parity": report}
+
+
+def predictor(
+    folder: Path, file: str, encoding: EncodingConfig, vocabulary: Vocabulary, calibration: Calibration
+) -> Predictor:
+    """One of the bundle's two models behind the tokenizer and calibration that both share."""
+    encoder = Encoder(Tokenizer.from_file(str(folder / LAYOUT.tokenizer)), encoding)
+    return Predictor(encoder, OpenVinoEngine(folder / file, threads=os.cpu_count() or 1), vocabulary, calibration)
+
+
+def compare(exact: Predictor, fast: Predictor, dataset: DatasetDict, config: ExportConfig) -> dict[str, Any]:
+    """Parity of two predictors over validation and test rows."""
+    rows = concatenate_datasets([dataset["validation"], dataset["test"]])
+    encoded = encoded_rows(rows)
+    logits = [one.logits(encoded).astype(np.float64) for one in (exact, fast)]
+    reference = labelled(rows, load_vocabulary(), exact.vocabulary, logits[0])
+    return parity(reference, reference.with_logits(logits[1]), exact.calibration, config)
+
+
+def make_card(
+    profile: str, fast: Predictor, parity_report: dict[str, Any], golden: tuple[Golden, ...], config: ExportConfig
+) -> Card:
+    """Everything that `bundle.json` tells."""
     evaluation = read_json(METRICS / "evaluate.json")
-    card = Card(
+    return Card(
         format=FORMAT,
         profile=profile,
         encoder=load_config(TrainedEncoder, "train.yaml", "encoder", profile).name,
         languages=config.languages,
-        labels=vocabulary,
-        encoding=prepare.encoding,
-        calibration=calibration,
-        metrics={"test": evaluation["heads"], "parity": report},
+        labels=fast.vocabulary,
+        encoding=fast.encoder.config,
+        calibration=fast.calibration,
+        metrics={"test": evaluation["heads"], "parity": parity_report},
         slices=evaluation["slices"],
         data_hash=data_hash(CONVERSATIONS),
         git_revision=git_revision(),
-        mlflow_run_id=read_json(MODEL.parent / "run.json")["run_id"],
+        mlflow_run_id=read_json(RUN_FILE)["run_id"],
         golden_tolerance=config.golden_tolerance,
-        golden=score_golden(golden_inputs(read_conversations(CONVERSATIONS), config.golden_rows), fast),
+        golden=golden,
     )
-    write_json(folder / LAYOUT.card, card.model_dump(mode="json"))
-    digest = write_manifest(folder)
-    return {"bundle": digest, "megabytes": megabytes(folder), "parity": report}
 
 
 def megabytes(folder: Path) -> dict[str, float]:
@@ -213,11 +232,12 @@ def main() -> None:
     """Run the stage for the current profile."""
     profile = current_profile()
     config = load_config(ExportConfig, "train.yaml", "export", profile)
+    nncf.set_log_level(logging.ERROR)
     MODELS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=MODELS) as name:
+    with tempfile.TemporaryDirectory(dir=MODELS) as name, steps("exporting", 5) as begin:
         folder = Path(name)
-        metrics = build(folder, profile, config)
-        check_manifest(folder)
+        metrics = build(folder, profile, config, begin)
+        begin("replay")
         load_bundle(folder)
         shutil.rmtree(CURRENT, ignore_errors=True)
         CURRENT.mkdir()

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset, DatasetDict, disable_progress_bars, load_from_disk
+from rich.progress import Progress, TextColumn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from pipeline.config import Config, current_profile, load_config
@@ -79,6 +80,30 @@ def narrow(dataset: DatasetDict, full: Vocabulary, kept: Vocabulary) -> DatasetD
         return {"target": [row["target"][i] for i in outputs], "known": [row["known"][i] for i in heads]}
 
     return dataset.map(cut, desc="narrowing").filter(lambda row: any(row["known"]), desc="filtering")
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
+    """One bar over all steps, with the losses beside it."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(*Progress.get_default_columns(), TextColumn("{task.fields[losses]}"))
+        self._losses: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.start()
+        self._task = self._bar.add_task(f"{'training':<24}", total=state.max_steps, losses="")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.update(self._task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        shown = {"loss": logs.get("loss"), "validation": logs.get("eval_loss")}
+        self._losses |= {name: float(value) for name, value in shown.items() if value is not None}
+        losses = ", ".join(f"{name} {value:.2f}" for name, value in self._losses.items())
+        self._bar.update(self._task, losses=losses)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.stop()
 
 
 class MultiHeadTrainer(Trainer):  # type: ignore[misc]
@@ -147,6 +172,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         metric_for_best_model="eval_loss",
         logging_steps=10,
         report_to=[],
+        disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels", "known"],
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -175,10 +201,11 @@ def fit(
         train_dataset=with_length(dataset["train"]),
         eval_dataset=dataset["validation"],
         data_collator=PadBatch(model.pad),
-        callbacks=[EarlyStoppingCallback(config.patience)],
+        callbacks=[EarlyStoppingCallback(config.patience), ProgressBar()],
         vocabulary=vocabulary,
         config=config,
     )
+    trainer.remove_callback(PrinterCallback)
     folder.mkdir(parents=True, exist_ok=True)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     return trainer
@@ -204,6 +231,7 @@ def main() -> None:
     folder = encoder_folder(source)
     check_weights(source, folder)
     set_seed(config.seed)
+    disable_progress_bars()
     full = load_vocabulary()
     dataset = load_from_disk(str(DATASET))
     vocabulary = trained_vocabulary(dataset, full, config)

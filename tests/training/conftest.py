@@ -8,14 +8,20 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel
 
-TEXTS = ["still no refund", "thanks a lot", "my parcel is late again", "where is my order?", "agent: customer: [NAME] ^"]
+TEXTS = [
+    "still no refund",
+    "thanks a lot",
+    "my parcel is late again",
+    "where is my order?",
+    "agent: customer: [NAME] ^",
+]
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a hub would hand it over: config.json, tokenizer.json, model.safetensors."""
     folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

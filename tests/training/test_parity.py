@@ -14,7 +14,12 @@ VOCABULARY = Vocabulary(
     hot=Hot(frustration=2, signals=(), horizon=3),
 )
 CONFIG = ExportConfig(
-    max_label_disagreement=0.01, max_ece_shift=0.01, ece_bins=10, golden_rows=1, golden_tolerance=0.05, languages=("en",)
+    max_label_disagreement=0.01,
+    max_ece_shift=0.01,
+    ece_bins=10,
+    golden_rows=1,
+    golden_tolerance=0.05,
+    languages=("en",),
 )
 
 

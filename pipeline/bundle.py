@@ -148,7 +148,10 @@ def bundle_digest(path: Path) -> str:
 
 
 def _read_card(path: Path) -> Card:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError:
+        raise BundleRefused(f"{path}: not JSON") from None
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise BundleRefused(f"{path}: bundle format {found}, this version reads {FORMAT}")

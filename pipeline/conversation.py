@@ -88,7 +88,8 @@ def parse_row(row: object) -> Conversation:
             "turns": [{"role": "customer", "text": row["text"]}]
         }
     try:
-        return Conversation.model_validate_json(json.dumps(row))
+        # half an emoji, cut off by a client, becomes "?" rather than an error
+        return Conversation.model_validate_json(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
     except ValidationError as error:
         raise RowInvalid(describe(error), _field(error.errors(include_url=False, include_input=False)[0])) from None
     except RecursionError:

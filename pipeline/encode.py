@@ -95,7 +95,8 @@ class Encoder:
 
     def _assemble(self, message: list[int], earlier: list[list[int]]) -> Encoded:
         config = self.config
-        ids = [self._first, *keep_ends(message, config.message_tokens), self._separator]
+        budget = min(config.message_tokens, config.max_tokens - 2)
+        ids = [self._first, *keep_ends(message, budget), self._separator]
         context: list[int] = []
         room = config.max_tokens - len(ids) - 1
         for turn in earlier:

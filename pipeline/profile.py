@@ -44,8 +44,16 @@ def copy_corpora(data: Path, wanted: Sequence[str], corpora: Path) -> list[str]:
         raise DataMissing(f"{data} holds none of {', '.join(sorted(set(wanted)))}")
     corpora.mkdir(parents=True, exist_ok=True)
     for name in found:
-        shutil.copy2(data / name, corpora / name)
+        if not _unchanged(data / name, corpora / name):
+            shutil.copy2(data / name, corpora / name)
     return found
+
+
+def _unchanged(new: Path, old: Path) -> bool:
+    if not old.is_file():
+        return False
+    was, now = old.stat(), new.stat()
+    return (was.st_size, was.st_mtime_ns) == (now.st_size, now.st_mtime_ns)
 
 
 def write_profile(profile: str, file: Path) -> None:

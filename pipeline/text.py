@@ -11,14 +11,13 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import emoji
 import ftfy
 from bs4 import BeautifulSoup
 from bs4.exceptions import ParserRejectedMarkup
-from mailparser_reply import EmailReplyParser
+from mailparser_reply.parser import EmailMessage, EmailReply
 
 from pipeline.redact import redact
 
@@ -33,15 +32,22 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 _JOINER_IN_TEXT = re.compile(r"(?<=\w)\u200d|\u200d(?=\w)")
-_HISTORY = re.compile(r"^\s*>|\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^_{5,}\s*$|^from:\s.+$", re.I | re.M)
+_HISTORY = re.compile(
+    r"^[^\S\n]*>|\bwrote:[^\S\n]*$|^-{2,}\s*(?:original|forwarded) message|^_{5,}[^\S\n]*$|^from:\s.+$", re.I | re.M
+)
 _QUOTED_LINES = re.compile(
-    r"(?:^[ \t]*On [^\n]{5,200}(?:\n[^\n>]{0,200})?\bwrote:[ \t]{0,5}\n{1,3})?(?:^[ \t]*>[^\n]*(?:\n|\Z))+", re.M
+    r"(^[ \t]*On [^\n]{5,200}(?:\n[^\n>]{0,200})?\bwrote:[ \t]{0,5}\n{1,3})?(?:^[ \t]*>[^\n]*(?:\n|\Z))+", re.M
 )
 _QUOTED_LETTER = re.compile(r"^[ \t]*>[> \t]*[^\W\d_]", re.M)  # "> 2 weeks" and ">:(" quote nothing
 _SIGNATURE_MARK = re.compile(r"\n-- ?\n(?=(?:[^\n]*\n){0,7}[^\n]*\Z)")
+_LONG_ON = re.compile(r"^((?:> ?)*)On(?=\s.{300})", re.I | re.M)
+_WIDE_GAP = re.compile(r"[^\S\n]{20,}")
+_HIGH_GAP = re.compile(r"\n{4,}")
+_MAIL_READ = 20_000  # the newest history begins before this many characters, or is not looked for
+_SIGNATURE_READ = 2_000
 _CLOSING = re.compile(
-    r"^\s*(?:--\s*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?\s*$|best,\s*$"
-    r"|thanks,?\s*$|thank you,\s*$|sent from my )",
+    r"^[^\S\n]*(?:--[^\S\n]*$|(?:kind |best |warm )?regards\b|sincerely\b|yours\b|cheers,?[^\S\n]*$|best,[^\S\n]*$"
+    r"|thanks,?[^\S\n]*$|thank you,[^\S\n]*$|sent from my )",
     re.I | re.M,
 )
 _DISCLAIMER = re.compile(
@@ -176,46 +182,58 @@ def _mark_unless_redacted(match: re.Match[str]) -> str:
     return match[0] if inside else f"{match[0]} ^"
 
 
-@lru_cache(maxsize=1)
-def _mail_parser() -> EmailReplyParser:
-    return EmailReplyParser(languages=["en"])
+def _for_parser(text: str) -> str:
+    """The text, of equal length, without the long lines that the mail parser is quadratic in."""
+    return _LONG_ON.sub(r"\1__", text)
+
+
+def _parse_mail(view: str) -> list[EmailReply]:
+    return list(EmailMessage(text=view, languages=["en"], keep_hyphen_lists=True).read().replies)
+
+
+def _tidy(text: str) -> str:
+    """Lines stripped as the mail parser strips them, and no gaps for it to search through."""
+    text = "\n".join(line.strip() for line in text.split("\n"))
+    return _WIDE_GAP.sub(" ", _HIGH_GAP.sub("\n\n\n", text))
 
 
 def _cut_mail(text: str) -> tuple[str, tuple[Cut, ...]]:
-    text, quotes = _cut_answered_quotes(text)
+    text, quotes = _cut_answered_quotes(_tidy(text))
     cuts = [Cut("quoted", quote) for quote in quotes]
     disclaimer = _DISCLAIMER.search(text)
     history = _first_history(text)
     end = min([len(text), *([disclaimer.start()] if disclaimer else []), *([history] if history is not None else [])])
-    body, tail = text[:end], text[end:]
+    body, tail = text[:end].rstrip(), text[end:].strip()
     if _SIGNATURE_MARK.search(body) or _CLOSING.search(body):
         body, signature = _cut_signature(body)
         cuts += [Cut("signature", signature)] if signature else []
-    if tail.strip():
-        kind: CutKind = "quoted" if history == end else "disclaimer"
-        cuts.append(Cut(kind, tail.strip()))
+    if tail:
+        cuts.append(Cut("quoted" if history == end else "disclaimer", tail))
     return body.strip(), tuple(cuts)
 
 
 def _cut_answered_quotes(text: str) -> tuple[str, list[str]]:
-    """The text without quotes that it answers below them; what trails is history."""
+    """The text without quotes that it answers below them. What is quoted whole below an answer is history."""
     kept, quotes, done = [], [], 0
     for match in _QUOTED_LINES.finditer(text):
+        if match[1] and text[: match.start()].strip():
+            break
         if _QUOTED_LETTER.search(match[0]) and text[match.end() :].strip():
             kept.append(text[done : match.start()])
             quotes.append(match[0].strip())
             done = match.end()
-    return "".join([*kept, text[done:]]), quotes
+    return "".join([*kept, text[done:]]).strip(), quotes
 
 
 def _first_history(text: str) -> int | None:
     """Where the quoted history begins: at the parser's second message, or at trailing `>` lines."""
     if not _HISTORY.search(text):
         return None
-    replies = _mail_parser().read(text=text).replies
-    latest = replies[0].content if replies else text
-    start = len(latest) if text.startswith(latest) and len(replies) > 1 else len(text)
-    quoted = re.search(r"(?:^|\n)\s*>", text)
+    view = _for_parser(text[:_MAIL_READ])
+    replies = _parse_mail(view)
+    latest = replies[0].content
+    start = len(latest) if len(replies) > 1 and view.startswith(latest) else len(text)
+    quoted = re.search(r"(?:^|\n)[^\S\n]*>", text)
     if quoted and _only_quotes_follow(text[quoted.start() :]):
         start = min(start, quoted.start())
     return start if start < len(text) else None
@@ -230,9 +248,8 @@ def _cut_signature(body: str) -> tuple[str, str]:
     marked = _SIGNATURE_MARK.search(body)
     if marked and body[: marked.start()].strip():
         return body[: marked.start()], body[marked.start() :].strip()
-    replies = _mail_parser().read(text=body).replies
-    signature = replies[-1].signatures.strip() if len(replies) == 1 and replies[-1].signatures else ""
-    if not signature or not body.rstrip().endswith(signature):
-        return body, ""
-    kept = body.rstrip()[: -len(signature)]
-    return (kept, signature) if kept.strip() else (body, "")
+    view = _for_parser(body[-_SIGNATURE_READ:])
+    replies = _parse_mail(view)
+    signature = replies[0].signatures if len(replies) == 1 else ""
+    kept = body[: len(body) - len(signature)] if view.endswith(signature) else ""
+    return (kept, body[len(kept) :].strip()) if kept.strip() else (body, "")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.sources.source import read_json_rows
+from pipeline.sources.source import Fields, read_json_rows
 from pipeline.vocabulary import Labels
 
 FILE = "signals.jsonl"
 HEADS = ("sentiment", "frustration", "urgency", "signals")
-_FIELDS = {"source": str, "id": str, "sentiment": str, "frustration": int, "urgency": int, "signals": list}
+_FIELDS: Fields = {
+    "source": str,
+    "id": str,
+    "turn": (int, type(None)),
+    "sentiment": str,
+    "frustration": int,
+    "urgency": int,
+    "signals": list,
+}
 
 
 def load_signals(folder: Path, source: str) -> dict[tuple[str, int | None], Labels]:
@@ -23,6 +31,6 @@ def load_signals(folder: Path, source: str) -> dict[tuple[str, int | None], Labe
             "urgency": row["urgency"],
             "signals": tuple(row["signals"]),
         }
-        for row in read_json_rows(folder / FILE, _FIELDS)  # type: ignore[arg-type]
+        for row in read_json_rows(folder / FILE, _FIELDS)
         if row["source"] == source
     }

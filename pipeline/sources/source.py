@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 
 class SourceMissing(UserWarning):
@@ -34,15 +34,26 @@ class Source:
     read: Callable[[Path], Iterator[Any]]
 
 
-def read_json_rows(path: Path, fields: dict[str, type | tuple[type, ...]]) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file that have these fields of these types. Raises FormatChanged."""
-    with path.open(encoding="utf-8") as lines:
+Fields: TypeAlias = Mapping[str, type | tuple[type, ...]]
+"""Fields that a row must have, and their types; of an optional one the types include None's."""
+
+
+def read_json_rows(path: Path, fields: Fields, turn_fields: Fields | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file that have these fields, and turns that have theirs. Raises FormatChanged."""
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            where = f"{path.name} line {number}: "
             try:
                 row = json.loads(line)
             except ValueError:
-                raise FormatChanged(f"{path.name} line {number}: not JSON") from None
-            for field, kind in fields.items():
-                if not isinstance(row, dict) or not isinstance(row.get(field), kind):
-                    raise FormatChanged(f"{path.name} line {number}: {field}: missing or of another type")
+                raise FormatChanged(f"{where}not JSON") from None
+            _check(row, fields, where)
+            for index, turn in enumerate(row["turns"] if turn_fields else ()):
+                _check(turn, turn_fields or {}, f"{where}turns.{index}.")
             yield row
+
+
+def _check(row: Any, fields: Fields, where: str) -> None:
+    for field, kind in fields.items():
+        if not isinstance(row, dict) or not isinstance(row.get(field), kind):
+            raise FormatChanged(f"{where}{field}: missing or of another type")

@@ -18,7 +18,7 @@ FILE = "support_chats.jsonl"
 def read(folder: Path) -> Iterator[Conversation]:
     """One conversation a chat, in English, customer turns labelled where `signals.jsonl` labels them."""
     signals = load_signals(folder, "support_chats")
-    for row in read_json_rows(folder / FILE, {"id": str, "turns": list}):
+    for row in read_json_rows(folder / FILE, {"id": str, "turns": list}, {"role": str, "text": str}):
         turns = tuple(_turn(turn, signals.get((row["id"], index))) for index, turn in enumerate(row["turns"]))
         yield Conversation(
             id=f"support_chats-{row['id']}", channel="chat", language="en", turns=turns, meta={"industry": "devices"}

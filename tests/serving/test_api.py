@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,8 +20,9 @@ import numpy as np
 import pytest
 from fastapi.openapi.models import OpenAPI
 from fastapi.testclient import TestClient
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from starlette.types import Message
 from typer.testing import CliRunner
 
 from pipeline.bundle import Bundle
@@ -98,7 +100,7 @@ def test_every_turn(client: TestClient, value: str) -> None:
 
 
 def test_a_bad_row_loses_no_other(client: TestClient) -> None:
-    bad = [{"id": "x", "text": 5}, [], None, {"id": "y", "turns": [{"role": "boss", "text": ""}]}]
+    bad: list[Any] = [{"id": "x", "text": 5}, [], None, {"id": "y", "turns": [{"role": "boss", "text": ""}]}]
     results = answered(client, {"conversations": [MANY[0], *bad, MANY[2]]})["results"]
     assert [r["id"] if r else r for r in results] == ["a", "x", None, None, "y", "c"]
     assert [list(r) for r in results[1:5]] == [["id", "index", "error"]] * 4
@@ -213,15 +215,24 @@ def test_a_body_that_is_too_large_is_refused(narrow: TestClient) -> None:
 
 
 def test_a_body_that_never_ends_is_refused_on_the_way(narrow: TestClient) -> None:
-    sent = 0
+    received = 0
+    sent: list[Message] = []
 
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        for _ in range(1000):
-            sent += 100
-            yield b"x" * 100
+    async def receive() -> Message:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": b"x" * 100, "more_body": received < 1000}
 
-    assert_failure(narrow.post("/v1/score", content=endless()), 413, "too_large")
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def request() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/score", "query_string": b"", "headers": []}
+        await narrow.app(scope, receive, send)
+
+    asyncio.run(request())
+    assert sent[0]["status"] == 413
+    assert received <= 5
 
 
 def test_too_many_conversations_are_refused(narrow: TestClient) -> None:

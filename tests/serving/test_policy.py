@@ -135,8 +135,14 @@ def test_reasons_stand_weightiest_first(given: dict[str, float], wait: float) ->
 
 def test_the_formula_worked_by_hand() -> None:
     """0.5 strong and 0.3 severe make 0.8: 1 - 0.5*0.8 = 0.6. Churn 0.25: 0.9. Half of the wait: 1 - 0.15 = 0.85.
-    0.6 * 0.9 * 0.85 = 0.459, so the score is 54; churn is short of its 0.4 and is no reason."""
-    given = outputs(frustration__strong=0.5, frustration__severe=0.3, signals__churn_threat=0.25)
+    0.6 * 0.9 * 0.85 = 0.459, so the score is 54. Churn is short of its 0.4 and is no reason; abuse is no factor."""
+    given = outputs(
+        frustration__mild=0.2,
+        frustration__strong=0.5,
+        frustration__severe=0.3,
+        signals__churn_threat=0.25,
+        signals__abuse=0.9,
+    )
     decision = Policy(WORKED, VOCABULARY).decide(given, waiting_minutes=30)
     assert decision == Decision(score=54, queue="second", reasons=("angry", "long_wait"))
 

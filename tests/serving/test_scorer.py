@@ -22,7 +22,7 @@ from pipeline.predictor import Predictor
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from serving.answers import Answer
 from serving.policy import load_policy
-from serving.scorer import Job, Scorer, every_turn, last_turn
+from serving.scorer import Job, Scorer, every_turn, last_turn, waiting_minutes
 
 BATCH_TOLERANCE = 0.02
 """How far a probability may move with a message's company in its batch.
@@ -64,7 +64,7 @@ MESSAGES = [
     "Could you send me last month's invoice? No rush :)",
     "Still no refund after 6 weeks 😡😡",
 ]
-ABSTAINED = [
+ABSTAINED: list[tuple[str, Channel, str]] = [
     ("Bonjour, je n'ai toujours pas reçu mon colis et personne ne répond à mes messages.", "chat", "language"),
     ("Hola, todavía no he recibido mi pedido y nadie contesta el teléfono.", "social", "language"),
     ("Guten Tag, mein Paket ist immer noch nicht angekommen und niemand antwortet mir.", "email", "language"),
@@ -287,6 +287,7 @@ def test_waiting_raises_priority(scorer: Scorer, minutes: float) -> None:
 
 @pytest.mark.parametrize("minutes", [None, True, "600", -600, -(10**400), math.nan, -math.inf, 0])
 def test_a_wait_that_is_none_raises_nothing(scorer: Scorer, minutes: Any) -> None:
+    assert waiting_minutes(said(MESSAGES[0], waiting_minutes=minutes)) == 0
     assert score(scorer, said(MESSAGES[0], waiting_minutes=minutes)) == score(scorer, said(MESSAGES[0]))
 
 
@@ -343,8 +344,8 @@ def test_ten_thousand_customer_turns_cost_little_beside_the_network(bundle: Bund
 
 
 def test_eight_threads_get_the_same_answers(scorer: Scorer) -> None:
-    mixed = [(text, "chat") for text in MESSAGES] + [(text, channel) for text, channel, _ in ABSTAINED]
-    batches = [[Job(said(text, channel), 0) for text, channel in mixed[start::4]] for start in range(4)]
+    mixed = [said(text) for text in MESSAGES] + [said(text, channel) for text, channel, _ in ABSTAINED]
+    batches = [[Job(conversation, 0) for conversation in mixed[start::4]] for start in range(4)]
     wanted = [scorer.score(jobs) for jobs in batches]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(scorer.score, batches * 10))

@@ -54,6 +54,6 @@ def read_json_rows(path: Path, fields: Fields, turn_fields: Fields | None = None
 
 
 def _check(row: Any, fields: Fields, where: str) -> None:
-    for field, kind in fields.items():
-        if not isinstance(row, dict) or not isinstance(row.get(field), kind):
-            raise FormatChanged(f"{where}{field}: missing or of another type")
+    for name, kind in fields.items():
+        if not isinstance(row, dict) or not isinstance(row.get(name), kind):
+            raise FormatChanged(f"{where}{name}: missing or of another type")

@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE ?= 1
+# threads that wait without spinning: on a shared machine spinning ones slow training several times
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo test check lint types tests train serve bench format clean
 

@@ -84,6 +84,10 @@ def parse_row(row: object) -> Conversation:
     if "text" in row:
         if "turns" in row:
             raise RowInvalid("text: give either text or turns, not both", "text")
+        if not isinstance(row["text"], str):
+            raise RowInvalid(f"text: must be a string, not {_kind(row['text'])}", "text")
+        if len(row["text"]) > MAX_TEXT:
+            raise RowInvalid(f"text: must have at most {MAX_TEXT:,} characters", "text")
         row = {key: value for key, value in row.items() if key != "text"} | {
             "turns": [{"role": "customer", "text": row["text"]}]
         }
@@ -168,5 +172,5 @@ def id_of(row: object) -> str | None:
 
 
 def _kind(value: object) -> str:
-    names = {list: "an array", str: "a string", type(None): "null", bool: "a boolean"}
+    names = {dict: "an object", list: "an array", str: "a string", type(None): "null", bool: "a boolean"}
     return names.get(type(value), "a number")

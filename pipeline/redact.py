@@ -41,13 +41,15 @@ _STREET = (
     r"way|gardens|grove|parkway|pkwy|highway|hwy|mews|row"
 )
 _ADDRESS = re.compile(
-    r"\b(?:(?:flat|apt|apartment|unit|suite) ?#?\w{1,5},? )?\d{1,5}[a-z]? (?:[A-Z][\w'’-]{1,24} ){1,3}(?i:"
+    r"\b(?:(?i:flat|apt|apartment|unit|suite) ?#?\w{1,5},? )?\d{1,5}[a-z]? (?:[A-Z][\w'’-]{1,24} ){1,3}(?i:"
     + _STREET
     + r")\b\.?"
     r"(?:,? (?i:flat|apt|apartment|unit|suite) ?#?\w{1,5})?"
-    r"(?:,? [A-Z][\w'’-]{1,24}){0,3}(?:,? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}))?"
+    r"(?:,? (?![A-Z]{2} \d|[A-Z]{1,2}\d)[A-Z][\w'’-]{1,24}){0,3}"
+    r"(?:,? (?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}))?"
 )
 _DIGITS = re.compile(r"\d")
+_ISSUED = re.compile(r"[3-6]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)")  # what cards begin with; dates do not
 _ENOUGH_DIGITS = 6  # a British insurance number has no more
 _MOST_PASSES = 8
 
@@ -99,8 +101,7 @@ def _redact_ssn(match: re.Match[str]) -> str:
 
 
 def _is_card(digits: str) -> bool:
-    dated = digits.startswith(("19", "20"))  # no issuer's numbers do, and the names of screenshots do
-    return not dated and len(set(digits)) > 1 and bool(luhn.is_valid(digits))
+    return bool(_ISSUED.match(digits) and len(set(digits)) > 1 and luhn.is_valid(digits))
 
 
 def _is_iban(value: str) -> bool:
@@ -158,5 +159,6 @@ def _redact_phones(text: str) -> str:
     for region in PHONE_REGIONS:
         found = list(phonenumbers.PhoneNumberMatcher(text, region, max_tries=1000))
         for match in reversed(found):
-            text = text[: match.start] + "[PHONE]" + text[match.end :]
+            start = match.start + (match.raw_string.startswith("(") and ")" not in match.raw_string)
+            text = text[:start] + "[PHONE]" + text[match.end :]
     return text

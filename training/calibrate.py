@@ -2,8 +2,9 @@
 
     python -m training.calibrate         build/calibration.json, metrics/calibrate.json
 
-Exclusive heads share one scale and get a shift per value, the others a scale and a shift per value (Platt 1999;
-Guo et al. 2017 for the scale alone). Flags get the threshold that serves F1 best.
+Categorical heads get one scale, the temperature of Guo et al. 2017: shifts would teach them how often validation gives
+each value, which other customers do not share. Ordinal heads get a scale and a shift per value, flags both each (Platt
+1999). Flags get the threshold that serves F1 best.
 """
 
 from __future__ import annotations
@@ -55,15 +56,16 @@ def fit_head(logits: Floats, target: Floats, head: Head, config: CalibrateConfig
     """Scale and shift [values] of one head from its logits and target weights [rows, values]."""
     values = logits.shape[1]
     scales = 1 if head.exclusive else values
+    shifts = 0 if head.kind == "categorical" else values
 
     def unpack(x: Floats) -> tuple[Floats, Floats]:
-        return np.broadcast_to(np.exp(x[:scales]), (values,)), x[scales:]
+        return np.broadcast_to(np.exp(x[:scales]), (values,)), x[scales:] if shifts else np.zeros(values)
 
     def loss(x: Floats) -> float:
         scale, shift = unpack(x)
         return float(mean_loss(logits * scale + shift, target, head.exclusive) + config.l2 * np.square(x).sum())
 
-    found = minimize(loss, np.zeros(scales + values), method="L-BFGS-B")
+    found = minimize(loss, np.zeros(scales + shifts), method="L-BFGS-B")
     return unpack(found.x)
 
 

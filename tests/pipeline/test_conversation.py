@@ -87,13 +87,18 @@ def test_no_bad_line_raises_or_hides_a_good_one(junk: list[bytes], data: st.Data
     assert sorted(read) == ["good-0", "good-1", "good-2"]
 
 
+def parsed(row: object) -> Conversation | str:
+    try:
+        return parse_row(row)
+    except RowInvalid as error:
+        return str(error)
+
+
 @settings(deadline=None)
 @given(row=JSON | ROW_LIKE)
 def test_any_json_is_a_conversation_or_a_named_error(row: object) -> None:
-    try:
-        assert isinstance(parse_row(row), Conversation)
-    except RowInvalid as error:
-        assert str(error)
+    read = parsed(row)
+    assert isinstance(read, Conversation) or read
 
 
 @given(row=ROW_LIKE)

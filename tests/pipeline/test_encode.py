@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers import Tokenizer
@@ -92,13 +92,13 @@ def test_a_message_without_text_leaves_room_for_what_came_before() -> None:
     assert words(encoded.ids) == "[CLS] [SEP] agent : hello [SEP]"
 
 
-@given(tokens=st.lists(st.integers(), max_size=60), budget=st.integers(4, 60))
-def test_kept_ends_fit_and_come_from_the_ends(tokens: list[int], budget: int) -> None:
-    kept = keep_ends(tokens, budget)
-    assert len(kept) == min(len(tokens), budget)
-    assume(len(tokens) > budget)
-    assert kept[: budget - budget // 4] == tokens[: budget - budget // 4]
-    assert kept[-1] == tokens[-1]
+@given(length=st.integers(0, 100), budget=st.integers(4, 60))
+def test_kept_ends_fit_and_come_from_the_ends(length: int, budget: int) -> None:
+    kept = keep_ends(list(range(length)), budget)
+    head = length if length <= budget else budget - budget // 4
+    assert len(kept) == min(length, budget)
+    assert kept[:head] == list(range(head))
+    assert kept[head:] == list(range(length - len(kept) + head, length))
 
 
 def test_a_turn_is_read_with_what_came_before_it_and_nothing_after() -> None:

@@ -1,41 +1,93 @@
-from __future__ import annotations
-
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import ConfigError
-from pipeline.profile import DataMissing, choose
+from pipeline.profile import DataMissing, choose, copy_corpora, main, write_profile
+
+TEXT = "# Which profile runs\nprofile: bundled\n"
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "profile.yaml"
-    path.write_text("# which\nprofile: bundled\n", encoding="utf-8")
+    path.write_text(TEXT, encoding="utf-8")
     return path
 
 
-def test_a_profile_is_written_and_the_comment_stays(file: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "airline_tweets.jsonl").write_text("", encoding="utf-8")
-    (data / "unrelated.jsonl").write_text("", encoding="utf-8")
-    corpora = tmp_path / "corpora"
-    assert choose("public", data, file, corpora) == ["airline_tweets.jsonl"]
-    assert file.read_text(encoding="utf-8") == "# which\nprofile: public\n"
-    assert [path.name for path in corpora.iterdir()] == ["airline_tweets.jsonl"]
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("airline_tweets.jsonl", "signals.jsonl", "diary.jsonl"):
+        (folder / name).write_text(f"{name}\n", encoding="utf-8")
+    return folder
 
 
-def test_the_bundled_profile_needs_no_data(file: Path, tmp_path: Path) -> None:
+def test_choosing_writes_the_name_and_copies_what_is_read(tmp_path: Path, file: Path, data: Path) -> None:
+    copied = choose("public", data, file, tmp_path / "corpora")
+    assert copied == ["airline_tweets.jsonl", "signals.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "corpora").iterdir()) == copied
+    assert file.read_text(encoding="utf-8") == TEXT.replace("bundled", "public")
+
+
+def test_the_bundled_profile_needs_no_data(tmp_path: Path, file: Path) -> None:
+    file.write_text("profile: public\n", encoding="utf-8")
     assert choose("bundled", None, file, tmp_path / "corpora") == []
+    assert file.read_text(encoding="utf-8") == "profile: bundled\n"
 
 
-def test_an_unknown_profile_changes_nothing(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nonsense"):
-        choose("nonsense", None, file, tmp_path)
-    assert "bundled" in file.read_text(encoding="utf-8")
+def test_corpora_that_are_there_already_do(tmp_path: Path, file: Path, data: Path) -> None:
+    assert choose("public", None, file, data) == []
+    assert "profile: public" in file.read_text(encoding="utf-8")
 
 
-def test_a_folder_without_corpora_is_refused(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", [None, "empty"])
+def test_without_its_corpora_a_profile_is_not_chosen(tmp_path: Path, file: Path, folder: str | None) -> None:
+    if folder:
+        (tmp_path / folder).mkdir()
     with pytest.raises(DataMissing, match=r"airline_tweets\.jsonl"):
-        choose("public", tmp_path, file, tmp_path / "corpora")
+        choose("public", tmp_path / folder if folder else None, file, tmp_path / "corpora")
+    assert file.read_text(encoding="utf-8") == TEXT
+
+
+def test_an_unknown_profile_is_not_chosen(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.yaml › ingest › secret: no such section"):
+        choose("secret", None, file, tmp_path / "corpora")
+    assert file.read_text(encoding="utf-8") == TEXT
+
+
+def test_an_unchanged_corpus_is_not_copied_again(tmp_path: Path, data: Path) -> None:
+    corpora = tmp_path / "corpora"
+    copy_corpora(data, ["signals.jsonl"], corpora)
+    before = (corpora / "signals.jsonl").stat()
+    copy_corpora(data, ["signals.jsonl"], corpora)
+    assert (corpora / "signals.jsonl").stat().st_ctime_ns == before.st_ctime_ns
+
+
+@pytest.mark.parametrize("text", ["much longer than it was", "SIGNALS.jsonl\n"])
+def test_a_changed_corpus_is_copied_again(tmp_path: Path, data: Path, text: str) -> None:
+    corpora = tmp_path / "corpora"
+    copy_corpora(data, ["signals.jsonl"], corpora)
+    (data / "signals.jsonl").write_text(text, encoding="utf-8")
+    os.utime(data / "signals.jsonl", (2_000_000_000, 2_000_000_000))
+    copy_corpora(data, ["signals.jsonl"], corpora)
+    assert (corpora / "signals.jsonl").read_text(encoding="utf-8") == text
+
+
+def test_the_folder_of_corpora_may_be_their_home(data: Path) -> None:
+    assert copy_corpora(data, ["signals.jsonl"], data) == ["signals.jsonl"]
+
+
+def test_a_choice_that_is_made_leaves_the_file_alone(file: Path) -> None:
+    os.utime(file, (1_000_000_000, 1_000_000_000))
+    write_profile("bundled", file)
+    assert file.stat().st_mtime == 1_000_000_000
+
+
+def test_the_command_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["profile", "secret"])
+    with pytest.raises(SystemExit, match=r"^error: configs/data\.yaml › ingest › secret"):
+        main()

@@ -5,10 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from pipeline.heads import choose, expected, no_calibration, probabilities, softmax
-from pipeline.scores import expected_calibration_error, flags_f1, macro_f1, quadratic_kappa, with_interval
+from pipeline.scores import (
+    accuracy,
+    expected_calibration_error,
+    flags_f1,
+    hot_targets,
+    macro_f1,
+    quadratic_kappa,
+    with_interval,
+)
 from pipeline.vocabulary import load_vocabulary
 
 VOCABULARY = load_vocabulary()
@@ -69,3 +78,69 @@ def test_an_ordinal_head_is_read_at_its_expected_value() -> None:
 
 def test_a_categorical_head_is_read_at_its_likeliest_value() -> None:
     assert choose(softmax(np.array([[0.0, 3.0, 0.0, 0.0, 2.9]])), VOCABULARY.heads["sentiment"])[0] == 1
+
+
+@given(st.lists(st.integers(0, 3), min_size=1))
+def test_kappa_of_equal_labellings_is_one(labels: list[int]) -> None:
+    assert quadratic_kappa(labels, labels) == 1.0
+
+
+def test_kappa_punishes_a_far_miss_more_than_a_near_one() -> None:
+    truth = [0, 0, 1, 2, 3, 3]
+    assert quadratic_kappa(truth, [0, 0, 1, 2, 3, 2]) > quadratic_kappa(truth, [0, 0, 1, 2, 3, 0])
+
+
+def test_accuracy_is_the_share_of_equal_rows() -> None:
+    assert accuracy([0, 1, 2, 3], [0, 1, 2, 0]) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("hot", "horizon", "targets"),
+    [
+        ([True], 3, [False]),
+        ([True, False], 1, [False, False]),
+        ([False, False, None], 1, [False, None, False]),
+        ([], 3, []),
+    ],
+)
+def test_after_the_last_turn_nothing_follows(hot: list[bool | None], horizon: int, targets: list[bool | None]) -> None:
+    assert hot_targets(hot, horizon) == targets
+
+
+@pytest.mark.parametrize(
+    ("promised", "target", "exclusive", "error"),
+    [
+        ([[0.9, 0.1]] * 10, [[1, 0]] * 9 + [[0, 1]], True, 0.0),
+        ([[0.9, 0.1]] * 10, [[0, 1]] * 10, True, 0.9),
+        ([[1.0, 0.0], [0.6, 0.4]], [[1, 0], [0, 1]], True, 0.3),
+        ([[0.6, 0.4]], [[1, 1]], True, 0.4),
+        ([[0.2, 1.0]], [[1, 1]], False, 0.4),
+    ],
+)
+def test_calibration_error_is_the_gap_between_promise_and_truth(
+    promised: list[list[float]], target: list[list[float]], exclusive: bool, error: float
+) -> None:
+    assert expected_calibration_error(promised, target, exclusive, 10) == pytest.approx(error)
+
+
+VALUES = np.repeat(np.arange(20.0), 5)
+CHATS = np.repeat(np.arange(20), 5)
+
+
+def interval(values: NDArray[np.float64], groups: NDArray[np.intp], seed: int = 1) -> dict[str, float]:
+    return with_interval(lambda rows: float(values[rows].mean()), groups, rounds=300, seed=seed)
+
+
+def test_an_interval_resamples_whole_conversations() -> None:
+    by_row, by_chat = interval(VALUES, np.arange(100)), interval(VALUES, CHATS)
+    assert by_chat["high"] - by_chat["low"] > 1.5 * (by_row["high"] - by_row["low"])
+
+
+def test_rows_of_a_conversation_need_not_stand_together() -> None:
+    order = np.random.default_rng(3).permutation(100)
+    assert interval(VALUES[order], CHATS[order]) == interval(VALUES, CHATS)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    assert interval(VALUES, CHATS) == interval(VALUES, CHATS)
+    assert interval(VALUES, CHATS, seed=2) != interval(VALUES, CHATS)

@@ -102,7 +102,7 @@ def bundle_path(request: pytest.FixtureRequest) -> Path:
     """A bundle with a model that was trained, if briefly."""
     given = os.environ.get(BUNDLE_VARIABLE)
     if given:
-        return Path(given)
+        return Path(given).resolve()
     workshop: Workshop = request.getfixturevalue("workshop")
     return workshop.root / "models" / "current"
 

@@ -28,11 +28,6 @@ class FlatHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         return functional.linear(pooled, self.weight, self.bias)
 
-    def start_from(self, logits: Tensor) -> None:
-        """Let the head say these logits [values] before it learns anything."""
-        with torch.no_grad():
-            self.bias.copy_(logits)
-
 
 class OrdinalHead(nn.Module):
     """Logits that respect the order of the values: value k gets s(x)·k - q(x)·k² + b_k, k centred, q(x) > 0.
@@ -57,11 +52,6 @@ class OrdinalHead(nn.Module):
         narrow = functional.softplus(self.narrowing(pooled)) * self.steps.square()
         logits: Tensor = towards - narrow + self.bias
         return logits
-
-    def start_from(self, log_share: Tensor) -> None:
-        """Let the head say these log probabilities [values] before it learns anything."""
-        with torch.no_grad():
-            self.bias.copy_(log_share + functional.softplus(self.narrowing.bias) * self.steps.square())
 
 
 def make_head(head: Head, width: int) -> nn.Module:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict, disable_progress_bars, load_from_disk
+from datasets import Dataset, DatasetDict, disable_caching, disable_progress_bars, load_from_disk
 from rich.progress import Progress, TextColumn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -232,6 +232,7 @@ def main() -> None:
     check_weights(source, folder)
     set_seed(config.seed)
     disable_progress_bars()
+    disable_caching()  # a cache beside the dataset would change what DVC keeps
     full = load_vocabulary()
     dataset = load_from_disk(str(DATASET))
     vocabulary = trained_vocabulary(dataset, full, config)

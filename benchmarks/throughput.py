@@ -1,6 +1,6 @@
 """How many messages a second one core scores: `simmer score`, the whole command, beside a plain transformers pipeline.
 
-    python benchmarks/throughput.py [--messages 2000] [--runs 5] [--model models/current]
+    python benchmarks/throughput.py [--messages 4000] [--runs 5] [--model models/current]
 
 Both get the same messages of 32 tokens, cut from the bundled corpus, and one core; runs alternate, so that noise
 hits both. The plain pipeline predicts one label with the same encoder; the scorer predicts every head, cleans,
@@ -69,7 +69,7 @@ def seconds_of_pipeline(classify: Any, texts: list[str]) -> float:
 def main() -> None:
     """Measure and print rates and their ratio."""
     parser = argparse.ArgumentParser(description="Messages a second on one core.")
-    parser.add_argument("--messages", type=int, default=2000)
+    parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--model", type=Path, default=MODELS / "current")
     given = parser.parse_args()

@@ -6,7 +6,6 @@ is refused by name.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.config import Config
 from pipeline.conversation import Conversation
 from pipeline.encode import Encoder, EncodingConfig, read_turn
 from pipeline.engine import OpenVinoEngine
+from pipeline.files import sha256
 from pipeline.heads import Calibration
 from pipeline.predictor import Predictor
 from pipeline.vocabulary import Vocabulary
@@ -116,7 +116,7 @@ def load_bundle(path: Path, threads: int = 1) -> Bundle:
 
 def write_manifest(path: Path) -> str:
     """Write the manifest of a folder's bundle files; the bundle's digest, `sha256:…` of the manifest."""
-    lines = [f"{_sha256(path / name)}  {name}\n" for name in LAYOUT.hashed]
+    lines = [f"{sha256(path / name)}  {name}\n" for name in LAYOUT.hashed]
     (path / LAYOUT.manifest).write_text("".join(lines), encoding="ascii")
     return bundle_digest(path)
 
@@ -132,7 +132,7 @@ def check_manifest(path: Path) -> str:
             raise BundleRefused(f"{path}: {LAYOUT.manifest} does not list {name}")
         if not (path / name).is_file():
             raise BundleRefused(f"{path}: {name} is missing")
-        if _sha256(path / name) != listed[name]:
+        if sha256(path / name) != listed[name]:
             raise BundleRefused(f"{path}: {name} was changed after export")
     return bundle_digest(path)
 
@@ -144,7 +144,7 @@ def _listed(manifest: Path) -> dict[str, str]:
 
 def bundle_digest(path: Path) -> str:
     """What names a bundle: the SHA-256 of its manifest."""
-    return "sha256:" + _sha256(path / LAYOUT.manifest)
+    return "sha256:" + sha256(path / LAYOUT.manifest)
 
 
 def _read_card(path: Path) -> Card:
@@ -169,8 +169,3 @@ def _version(path: Path, digest: str) -> str | None:
         return None
     values = json.loads(registration.read_text(encoding="utf-8"))
     return str(values["version"]) if values.get("bundle") == digest else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -163,12 +163,17 @@ def decode_json(line: bytes) -> object:
         raise RowInvalid(f"not JSON: {error}") from None
 
 
+def writable(text: str) -> str:
+    """The text with lone surrogates, which JSON may spell and UTF-8 may not, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def id_of(row: object) -> str | None:
     """A row's id, where one can be read, safe to write."""
     value = row.get("id") if isinstance(row, dict) else None
     if not isinstance(value, str):
         return None
-    return value[:MAX_ID].encode("utf-8", "replace").decode("utf-8")
+    return writable(value[:MAX_ID])
 
 
 def _kind(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from rich.progress import Progress, track
 
 from pipeline.config import ROOT
+from pipeline.files import sha256
 
 BUILD = ROOT / "build"
 METRICS = ROOT / "metrics"
@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
 
 def data_hash(path: Path) -> str:
     """SHA-256 of a file, as `sha256:…`."""
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    return "sha256:" + sha256(path)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Read from `configs/labels.yaml`; everything that names a label asks this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -133,6 +133,10 @@ class Vocabulary(BaseModel):
             result[name] = slice(start, start + len(head.values))
             start += len(head.values)
         return result
+
+    def outputs(self, names: Collection[str]) -> list[int]:
+        """Positions of these heads' outputs in the model's output vector."""
+        return [i for name, where in self.slices().items() if name in names for i in range(where.start, where.stop)]
 
     def only(self, names: Sequence[str]) -> Vocabulary:
         """The vocabulary restricted to these heads, order kept."""

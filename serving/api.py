@@ -14,7 +14,7 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -26,7 +26,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from pipeline.bundle import BundleRefused
-from pipeline.conversation import Conversation, RowInvalid, decode_json, id_of, parse_row
+from pipeline.conversation import (
+    MAX_ID,
+    MAX_TEXT,
+    Channel,
+    Conversation,
+    Role,
+    RowInvalid,
+    decode_json,
+    id_of,
+    parse_row,
+    writable,
+)
 from serving.answers import Answer
 from serving.config import ServeConfig
 from serving.examples import ANSWER, REQUESTS
@@ -187,7 +198,7 @@ def _score(scorer: Scorer, config: ServeConfig, body: object, every: bool) -> Re
     rows = body["conversations"]
     unknown = sorted(set(body) - {"conversations"})
     if unknown:
-        raise Failure(422, "not a field of a request with conversations", _writable(unknown[0]))
+        raise Failure(422, "not a field of a request with conversations", writable(unknown[0]))
     if not isinstance(rows, list) or not rows:
         raise Failure(422, "must be an array with at least one conversation", "conversations")
     if len(rows) > config.max_conversations:
@@ -237,11 +248,6 @@ def _decode(body: bytes) -> object:
         raise Failure(400, str(error)) from None
 
 
-def _writable(text: str) -> str:
-    """The text with lone surrogates, which JSON may spell and UTF-8 may not, replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _json(value: BaseModel) -> Response:
     return Response(value.model_dump_json(), media_type="application/json")
 
@@ -251,8 +257,8 @@ def _request_schema() -> dict[str, Any]:
         "type": "object",
         "required": ["role", "text"],
         "properties": {
-            "role": {"enum": ["customer", "agent", "bot", "system"]},
-            "text": {"type": "string", "maxLength": 100_000},
+            "role": {"enum": list(get_args(Role))},
+            "text": {"type": "string", "maxLength": MAX_TEXT},
             "at": {"type": "string", "format": "date-time"},
             "id": {"type": "string"},
         },
@@ -261,9 +267,9 @@ def _request_schema() -> dict[str, Any]:
         "type": "object",
         "required": ["id"],
         "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": 200},
+            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID},
             "text": {"type": "string", "description": "one customer message, instead of turns"},
-            "channel": {"enum": ["chat", "email", "social", "phone"], "default": "chat"},
+            "channel": {"enum": list(get_args(Channel)), "default": "chat"},
             "language": {"type": "string"},
             "turns": {"type": "array", "items": turn, "minItems": 1},
             "meta": {"type": "object", "description": "waiting_minutes raises priority"},

@@ -57,6 +57,7 @@ class Scorer:
         self.policy = policy
         self.all_heads = all_heads
         self._model = ModelName(version=bundle.version, bundle=bundle.digest)
+        self._slices = bundle.card.labels.slices()
         self._lock = threading.Lock()
 
     def score(self, jobs: Sequence[Job]) -> list[Answer]:
@@ -135,10 +136,7 @@ class Scorer:
         )
 
     def _parts(self, chances: Floats) -> dict[str, Floats]:
-        return {name: chances[where] for name, where in self._slices().items()}
-
-    def _slices(self) -> dict[str, slice]:
-        return self.bundle.card.labels.slices()
+        return {name: chances[where] for name, where in self._slices.items()}
 
     def _values(self, head: str) -> tuple[str, ...]:
         return self.bundle.card.labels.heads[head].values

@@ -21,11 +21,11 @@ from pipeline.config import Config, current_profile, load_config
 from pipeline.heads import Calibration, Floats, no_calibration, probabilities, softmax
 from pipeline.prepare import DATASET
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import BUILD, METRICS, write_json
+from pipeline.stage import BUILD, write_json
 from pipeline.vocabulary import Head, Vocabulary, load_vocabulary
 from training.checkpoint import MODEL, load_model
 from training.labelled import Labelled, score_split
-from training.tracking import log_config, log_metrics, resume_run
+from training.tracking import finish_stage
 
 CALIBRATION = BUILD / "calibration.json"
 
@@ -106,19 +106,24 @@ def best_threshold(truth: NDArray[np.bool_], chance: Floats) -> float:
 def summary(labelled: Labelled, vocabulary: Vocabulary, calibration: Calibration, bins: int = 10) -> dict[str, Any]:
     """Likelihood loss and calibration error per head, before and after, on the rows calibration saw."""
     report: dict[str, Any] = {}
+    before, after = (
+        probabilities(labelled.logits, vocabulary, one) for one in (no_calibration(vocabulary), calibration)
+    )
     for name, where in vocabulary.slices().items():
         logits, target = labelled.of(name)
         if not len(logits):
             continue
         head = vocabulary.heads[name]
-        before = probabilities(labelled.logits, vocabulary, no_calibration(vocabulary))[labelled.known[name]][:, where]
-        after = probabilities(labelled.logits, vocabulary, calibration)[labelled.known[name]][:, where]
         scaled = logits * np.array(calibration.scale[where]) + np.array(calibration.shift[where])
         report[name] = {
             "loss_before": round(mean_loss(logits, target, head.exclusive), 4),
             "loss_after": round(mean_loss(scaled, target, head.exclusive), 4),
-            "ece_before": round(expected_calibration_error(before, target, head.exclusive, bins), 4),
-            "ece_after": round(expected_calibration_error(after, target, head.exclusive, bins), 4),
+            "ece_before": round(
+                expected_calibration_error(labelled.among(name, before), target, head.exclusive, bins), 4
+            ),
+            "ece_after": round(
+                expected_calibration_error(labelled.among(name, after), target, head.exclusive, bins), 4
+            ),
         }
     return report
 
@@ -140,11 +145,7 @@ def main() -> None:
     labelled = score_split(model, load_validation(), load_vocabulary(), vocabulary, "calibrating")
     calibration = calibrate(labelled, vocabulary, config)
     write_json(CALIBRATION, calibration.model_dump())
-    metrics = summary(labelled, vocabulary, calibration)
-    write_json(METRICS / "calibrate.json", metrics)
-    with resume_run():
-        log_config("calibrate", config)
-        log_metrics("calibrate", metrics)
+    finish_stage("calibrate", config, summary(labelled, vocabulary, calibration))
 
 
 if __name__ == "__main__":

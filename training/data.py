@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline import predictor
+
 
 @dataclass(frozen=True)
 class PadBatch:
@@ -27,5 +29,4 @@ class PadBatch:
 
 def pad_rows(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Token rows of unequal length as one integer tensor [rows, longest]."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=torch.long)
+    return torch.from_numpy(predictor.pad_rows(rows, value))

@@ -28,14 +28,14 @@ from pipeline.scores import (
     quadratic_kappa,
     with_interval,
 )
-from pipeline.stage import METRICS, progress, write_json
+from pipeline.stage import METRICS, progress
 from pipeline.text import normalise
 from pipeline.vocabulary import Head, load_vocabulary
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, load_model
 from training.labelled import Labelled, score_split
 from training.plots import write_plots
-from training.tracking import log_artifacts, log_config, log_metrics, resume_run
+from training.tracking import finish_stage
 
 PLOTS = METRICS / "plots"
 SMALLEST_SLICE = 20
@@ -51,9 +51,10 @@ class EvaluateConfig(Config):
     ece_bins: int
 
 
-def evaluate(labelled: Labelled, rows: Dataset, calibration: Calibration, config: EvaluateConfig) -> dict[str, Any]:
-    """Metrics per head over all rows, and per slice of rows."""
-    chances = probabilities(labelled.logits, labelled.vocabulary, calibration)
+def evaluate(
+    labelled: Labelled, chances: Floats, rows: Dataset, calibration: Calibration, config: EvaluateConfig
+) -> dict[str, Any]:
+    """Metrics per head over all rows, and per slice of rows. `chances` are calibrated probabilities [rows, outputs]."""
     groups = np.unique(rows["conversation"], return_inverse=True)[1]
     return {
         "rows": len(rows),
@@ -78,8 +79,8 @@ def head_metrics(
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """What is said of one head: counts, scores, and 95 % intervals of the scores."""
-    head, where, known = labelled.vocabulary.heads[name], labelled.vocabulary.slices()[name], labelled.known[name]
-    chance, target = chances[known][:, where], labelled.target[known][:, where]
+    head, where = labelled.vocabulary.heads[name], labelled.vocabulary.slices()[name]
+    chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
     if not len(chance):
         return {"rows": 0}
     if head.exclusive:
@@ -88,7 +89,7 @@ def head_metrics(
         measures = flag_measures(chance, target, np.array(calibration.thresholds[where]))
     report: dict[str, Any] = {"rows": len(chance)}
     for measure_name, measure in measures.items():
-        report[measure_name] = with_interval(measure, groups[known], config.bootstrap, config.seed)
+        report[measure_name] = with_interval(measure, groups[labelled.known[name]], config.bootstrap, config.seed)
     report["ece"] = round(expected_calibration_error(chance, target, head.exclusive, config.ece_bins), 4)
     if not head.exclusive:
         report["values"] = flag_report(chance, target, np.array(calibration.thresholds[where]), head)
@@ -185,13 +186,9 @@ def main() -> None:
     rows = load_from_disk(str(DATASET))["test"]
     labelled = score_split(model, rows, load_vocabulary(), vocabulary, "evaluating")
     calibration = read_calibration()
-    report = evaluate(labelled, rows, calibration, config)
-    write_json(METRICS / "evaluate.json", report)
-    write_plots(PLOTS, labelled, probabilities(labelled.logits, vocabulary, calibration), config.ece_bins)
-    with resume_run():
-        log_config("evaluate", config)
-        log_metrics("evaluate", report)
-        log_artifacts(PLOTS, "plots")
+    chances = probabilities(labelled.logits, vocabulary, calibration)
+    write_plots(PLOTS, labelled, chances, config.ece_bins)
+    finish_stage("evaluate", config, evaluate(labelled, chances, rows, calibration, config), PLOTS)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 from pipeline.bundle import FORMAT, LAYOUT, Card, Golden, load_bundle, write_manifest
 from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, read_conversations
-from pipeline.encode import Encoder, EncodingConfig, read_turn
+from pipeline.encode import Encoded, Encoder, EncodingConfig, read_turn
 from pipeline.engine import OpenVinoEngine
 from pipeline.heads import Calibration, Floats, choose, probabilities
 from pipeline.ingest import CONVERSATIONS
@@ -42,7 +42,7 @@ from training.calibrate import read_calibration
 from training.checkpoint import MODEL, TOKENIZER, load_model
 from training.labelled import Labelled, encoded_rows, labelled
 from training.model import SimmerModel
-from training.tracking import RUN_FILE, git_revision, log_config, log_metrics, resume_run
+from training.tracking import RUN_FILE, finish_stage, git_revision
 
 CURRENT = MODELS / "current"
 
@@ -120,9 +120,9 @@ def parity(exact: Labelled, fast: Labelled, calibration: Calibration, config: Ex
     report: dict[str, Any] = {}
     for name, where in exact.vocabulary.slices().items():
         head, known = exact.vocabulary.heads[name], exact.known[name]
-        target = exact.target[known][:, where]
+        target = exact.among(name, exact.target)
         ece = [
-            expected_calibration_error(chance[known][:, where], target, head.exclusive, config.ece_bins)
+            expected_calibration_error(exact.among(name, chance), target, head.exclusive, config.ece_bins)
             if known.any()
             else 0.0
             for chance in (before, after)
@@ -199,12 +199,13 @@ def build(folder: Path, profile: str, config: ExportConfig, begin: Callable[[str
     shutil.copyfile(MODEL / TOKENIZER, folder / LAYOUT.tokenizer)
     encoding = load_config(PrepareConfig, "data.yaml", "prepare", profile).encoding
     exact = predictor(folder, LAYOUT.original, encoding, vocabulary, read_calibration())
-    dataset = load_from_disk(str(DATASET))
+    reference, encoded = float_reference(exact, load_from_disk(str(DATASET)))
     for plan in FLOAT_PLANS:
         begin("int8 engine")
         write_engine(folder / LAYOUT.original, folder / LAYOUT.engine, plan)
         fast = predictor(folder, LAYOUT.engine, encoding, vocabulary, exact.calibration)
-        report = compare(exact, fast, dataset, config)
+        heard = reference.with_logits(fast.logits(encoded).astype(np.float64))
+        report = parity(reference, heard, exact.calibration, config)
         if not broken_heads(report, config):
             break
     check_parity(report, config)
@@ -227,13 +228,11 @@ def predictor(
     return Predictor(encoder, OpenVinoEngine(folder / file, threads=os.cpu_count() or 1), vocabulary, calibration)
 
 
-def compare(exact: Predictor, fast: Predictor, dataset: DatasetDict, config: ExportConfig) -> dict[str, Any]:
-    """Parity of two predictors over validation and test rows."""
+def float_reference(exact: Predictor, dataset: DatasetDict) -> tuple[Labelled, list[Encoded]]:
+    """Validation and test rows as the float model scores them, and their tokens."""
     rows = concatenate_datasets([dataset["validation"], dataset["test"]])
     encoded = encoded_rows(rows)
-    logits = [one.logits(encoded).astype(np.float64) for one in (exact, fast)]
-    reference = labelled(rows, load_vocabulary(), exact.vocabulary, logits[0])
-    return parity(reference, reference.with_logits(logits[1]), exact.calibration, config)
+    return labelled(rows, load_vocabulary(), exact.vocabulary, exact.logits(encoded).astype(np.float64)), encoded
 
 
 def make_card(
@@ -281,10 +280,7 @@ def main() -> None:
         CURRENT.mkdir()
         for file in (*LAYOUT.hashed, LAYOUT.manifest):
             (folder / file).rename(CURRENT / file)
-    write_json(METRICS / "export.json", metrics)
-    with resume_run():
-        log_config("export", config)
-        log_metrics("export", metrics)
+    finish_stage("export", config, metrics)
 
 
 if __name__ == "__main__":

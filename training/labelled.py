@@ -30,8 +30,11 @@ class Labelled:
 
     def of(self, head: str) -> tuple[Floats, Floats]:
         """Logits and target weights [known rows, values] of one head."""
-        where, known = self.vocabulary.slices()[head], self.known[head]
-        return self.logits[known][:, where], self.target[known][:, where]
+        return self.among(head, self.logits), self.among(head, self.target)
+
+    def among(self, head: str, values: Floats) -> Floats:
+        """Of any values [rows, outputs], those of one head in the rows that know it [known rows, values]."""
+        return values[self.known[head]][:, self.vocabulary.slices()[head]]
 
     def with_logits(self, logits: Floats) -> Labelled:
         """The same rows as another engine sees them."""
@@ -45,8 +48,7 @@ def score_split(model: SimmerModel, rows: Dataset, full: Vocabulary, kept: Vocab
 
 def labelled(rows: Dataset, full: Vocabulary, kept: Vocabulary, logits: Floats) -> Labelled:
     """Logits beside the targets of the heads that the model has."""
-    outputs = [i for name, where in full.slices().items() if name in kept.heads for i in range(where.start, where.stop)]
-    target = np.array(rows["target"], dtype=np.float64)[:, outputs]
+    target = np.array(rows["target"], dtype=np.float64)[:, full.outputs(kept.heads)]
     known = np.array(rows["known"], dtype=bool)
     return Labelled(kept, logits, target, {n: known[:, i] for i, n in enumerate(full.heads) if n in kept.heads})
 

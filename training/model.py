@@ -112,11 +112,14 @@ def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
 def load_encoder(folder: Path) -> PreTrainedModel:
     """The pretrained encoder of a folder, in float32, without a pooler of its own."""
     config = AutoConfig.from_pretrained(folder)
-    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **options)
+    return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **without_pooler(config))
 
 
 def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """An encoder of this configuration with random weights."""
-    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_config(config, **options)
+    return AutoModel.from_config(config, **without_pooler(config))
+
+
+def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
+    """Options that keep an architecture from building a pooler of its own."""
+    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}

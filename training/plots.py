@@ -39,10 +39,10 @@ def confusions(labelled: Labelled, chances: Floats) -> dict[str, list[tuple[str,
     """(actual, predicted) per row, for every exclusive head that has rows."""
     result = {}
     for name, head in labelled.vocabulary.heads.items():
-        known, where = labelled.known[name], labelled.vocabulary.slices()[name]
-        if not head.exclusive or not known.any():
+        if not head.exclusive or not labelled.known[name].any():
             continue
-        truth, chosen = labelled.target[known][:, where].argmax(axis=1), choose(chances[known][:, where], head)
+        truth = labelled.among(name, labelled.target).argmax(axis=1)
+        chosen = choose(labelled.among(name, chances), head)
         result[name] = [(head.values[a], head.values[b]) for a, b in zip(truth, chosen, strict=True)]
     return result
 
@@ -56,8 +56,7 @@ def flags_and_levels(
     """Points for each flag, and for each level of an ordinal head taken as "this level or worse"."""
     result: dict[str, Points] = {}
     for name, head in labelled.vocabulary.heads.items():
-        known, where = labelled.known[name], labelled.vocabulary.slices()[name]
-        chance, target = chances[known][:, where], labelled.target[known][:, where]
+        chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
         if not len(chance):
             continue
         for index, value in enumerate(head.values):

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
 from pipeline.config import ROOT
-from pipeline.stage import BUILD, read_json, write_json
+from pipeline.stage import BUILD, METRICS, read_json, write_json
 
 EXPERIMENT = "simmer"
 SOURCES = ("pipeline", "training", "configs", "corpus", "dvc.yaml", "constraints.txt")
@@ -60,6 +60,16 @@ def resume_run(run_file: Path = RUN_FILE) -> Iterator[str]:
         yield run_id
 
 
+def finish_stage(stage: str, config: BaseModel, metrics: Mapping[str, Any], artifacts: Path | None = None) -> None:
+    """Write a stage's metrics file, and add config, metrics and a folder of files to the run that `train` opened."""
+    write_json(METRICS / f"{stage}.json", metrics)
+    with resume_run():
+        log_config(stage, config)
+        log_metrics(stage, metrics)
+        if artifacts:
+            mlflow.log_artifacts(str(artifacts), artifacts.name)
+
+
 def log_config(section: str, config: BaseModel) -> None:
     """A stage's configuration as parameters of the current run, `section.key`."""
     mlflow.log_params(flatten({section: config.model_dump(mode="json")}))
@@ -98,8 +108,3 @@ def git_revision() -> str:
 def _git(*arguments: str) -> str:
     found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip()
-
-
-def log_artifacts(folder: Path, name: str) -> None:
-    """A folder's files as artifacts of the current run."""
-    mlflow.log_artifacts(str(folder), name)

@@ -74,7 +74,7 @@ def trained_vocabulary(dataset: DatasetDict, vocabulary: Vocabulary, config: Tra
 def narrow(dataset: DatasetDict, full: Vocabulary, kept: Vocabulary) -> DatasetDict:
     """The dataset with targets of the kept heads alone; rows that speak of none of them are dropped."""
     heads = [index for index, name in enumerate(full.heads) if name in kept.heads]
-    outputs = [i for name, where in full.slices().items() if name in kept.heads for i in range(where.start, where.stop)]
+    outputs = full.outputs(kept.heads)
 
     def cut(row: dict[str, Any]) -> dict[str, Any]:
         return {"target": [row["target"][i] for i in outputs], "known": [row["known"][i] for i in heads]}

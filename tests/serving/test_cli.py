@@ -44,9 +44,14 @@ def run(*arguments: object, stdin: bytes | None = None) -> Result:
 
 
 def started(*arguments: object) -> subprocess.Popen[bytes]:
-    """`simmer` as a process of its own."""
+    """`simmer` as a process of its own, as a terminal starts it: a suite run in the background ignores SIGINT."""
     command = [str(SIMMER), *(str(argument) for argument in arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed_interrupts)
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def row(row_id: str, text: object = "Where is my parcel?", **more: object) -> dict[str, object]:

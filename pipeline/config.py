@@ -28,7 +28,10 @@ class ConfigError(ValueError):
 def load_config(model: type[C], file: str, *section: str, folder: Path = CONFIGS) -> C:
     """The named section of a file in `configs/` as its model. Raises ConfigError."""
     where = f"configs/{file}" + "".join(f" › {name}" for name in section)
-    values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}") from None
     for name in section:
         if not isinstance(values, dict) or name not in values:
             raise ConfigError(f"{where}: no such section")

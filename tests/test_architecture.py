@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,13 @@ def test_the_readme_names_make_targets_and_files_that_exist() -> None:
 def test_the_readme_draws_the_folders_as_they_are() -> None:
     for name in re.findall(r"^([a-z.]+/)", README, re.M):
         assert (ROOT / name).is_dir(), name
+
+
+def test_an_installed_copy_carries_its_configuration() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    carried = {path for pattern in setup["package-data"]["configs"] for path in (ROOT / "configs").glob(pattern)}
+    assert "configs" in setup["packages"]
+    assert carried == set((ROOT / "configs").iterdir())
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

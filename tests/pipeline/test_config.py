@@ -54,3 +54,8 @@ def test_the_projects_profiles_configure_the_data_stages(profile: str) -> None:
 
 def test_the_chosen_profile_is_one_of_them() -> None:
     assert current_profile() in ("bundled", "public")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"configs/serve\.yaml"):
+        load_config(ProfileConfig, "serve.yaml", folder=tmp_path)

@@ -58,4 +58,4 @@ def test_the_chosen_profile_is_one_of_them() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"configs/serve\.yaml"):
-        load_config(ProfileConfig, "serve.yaml", folder=tmp_path)
+        load_config(Oven, "serve.yaml", folder=tmp_path)

@@ -10,12 +10,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.conversation import Conversation
-from pipeline.sources import airline_tweets, bundled, complaint_tweets, support_chats
+from pipeline.sources import (
+    airline_tweets,
+    bundled,
+    complaint_tweets,
+    empathic_replies,
+    goemotions,
+    satisfaction,
+    support_chats,
+    support_chats_emotion,
+    tweeteval,
+)
 from pipeline.sources.source import FormatChanged, Source, SourceMissing
 
 SOURCES: dict[str, Source] = {
     source.name: source
-    for source in (bundled.SOURCE, airline_tweets.SOURCE, complaint_tweets.SOURCE, support_chats.SOURCE)
+    for source in (
+        bundled.SOURCE,
+        airline_tweets.SOURCE,
+        complaint_tweets.SOURCE,
+        support_chats.SOURCE,
+        support_chats_emotion.SOURCE,
+        satisfaction.MWOZ,
+        satisfaction.SGD,
+        goemotions.SOURCE,
+        tweeteval.SOURCE,
+        empathic_replies.SOURCE,
+    )
 }
 
 __all__ = ["SOURCES", "FormatChanged", "Source", "SourceMissing", "read_sources"]

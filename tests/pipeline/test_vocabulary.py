@@ -128,6 +128,7 @@ def test_the_projects_vocabulary_has_the_designed_heads() -> None:
         "airline_sentiment": 3,
         "complaint": 1,
         "emotion": 8,
+        "goemotions": 28,
     }
 
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
+from zlib import crc32
 
 import numpy as np
-from scipy import sparse
+from numpy.typing import NDArray
 
 _WORD = re.compile(r"[\w']+")
-_BLOCK = 1000
+_PRIME = np.uint64(2**31 - 1)
+_BANDS, _BAND_ROWS = 20, 6
 
 
 def near_duplicates(texts: Sequence[str], threshold: float, min_words: int) -> list[tuple[int, int]]:
-    """Index pairs (i < j) of texts of at least `min_words` words whose character-3-gram Jaccard exceeds `threshold`."""
+    """Index pairs (i < j) of texts of at least `min_words` words whose character-3-gram Jaccard exceeds `threshold`.
+
+    Candidates come from MinHash signatures in bands (Broder 1997), so that a hundred thousand texts take seconds: of
+    the pairs at 0.8 one in five hundred is overlooked, at 0.9 fewer than one in a million.
+    """
     kept = [index for index, text in enumerate(texts) if len(text.split()) >= min_words]
-    grams = _gram_matrix([texts[index] for index in kept])
-    sizes = np.asarray(grams.sum(axis=1)).ravel()
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(kept), _BLOCK):
-        common = (grams[start : start + _BLOCK] @ grams.T).tocoo()
-        union = sizes[start + common.row] + sizes[common.col] - common.data
-        close = (common.data > threshold * union) & (start + common.row < common.col)
-        pairs += [(kept[start + i], kept[j]) for i, j in zip(common.row[close], common.col[close], strict=True)]
-    return pairs
+    grams = [_grams(texts[index]) for index in kept]
+    close = (pair for pair in _candidates(grams) if _jaccard(grams[pair[0]], grams[pair[1]]) > threshold)
+    return sorted((kept[i], kept[j]) for i, j in close)
 
 
 def openings(texts: Sequence[str], words: int = 3) -> Counter[str]:
@@ -46,14 +47,24 @@ def diversity(texts: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _gram_matrix(texts: Sequence[str]) -> sparse.csr_matrix:
-    """Binary matrix, one row a text, one column a 3-gram."""
-    columns: dict[str, int] = {}
-    rows, cols = [], []
-    for row, text in enumerate(texts):
-        folded = " ".join(text.lower().split())
-        for gram in {folded[i : i + 3] for i in range(len(folded) - 2)}:
-            rows.append(row)
-            cols.append(columns.setdefault(gram, len(columns)))
-    ones = np.ones(len(rows), dtype=np.float32)
-    return sparse.csr_matrix((ones, (rows, cols)), shape=(len(texts), max(1, len(columns))))
+def _grams(text: str) -> NDArray[np.uint64]:
+    """The distinct 3-grams of a text, case and spaces folded, as sorted hashes."""
+    folded = " ".join(text.lower().split())
+    return np.unique(np.array([crc32(folded[i : i + 3].encode()) for i in range(len(folded) - 2)], dtype=np.uint64))
+
+
+def _candidates(grams: Sequence[NDArray[np.uint64]]) -> set[tuple[int, int]]:
+    """Index pairs (i < j) of gram sets that share a whole band of their MinHash signatures."""
+    rng = np.random.default_rng(0)
+    factor, offset = rng.integers(1, _PRIME, (2, _BANDS * _BAND_ROWS, 1), dtype=np.uint64)
+    buckets: dict[tuple[int, bytes], list[int]] = {}
+    for index, found in enumerate(grams):
+        signature = ((factor * found + offset) % _PRIME).min(axis=1, initial=_PRIME).reshape(_BANDS, _BAND_ROWS)
+        for band, row in enumerate(signature):
+            buckets.setdefault((band, row.tobytes()), []).append(index)
+    return {pair for bucket in buckets.values() for pair in combinations(bucket, 2)}
+
+
+def _jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / max(1, len(one) + len(other) - common)

@@ -7,7 +7,6 @@ Knows nothing of the model beyond its tokenizer.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,12 +20,12 @@ from pipeline.conversation import Conversation, read_conversations
 from pipeline.encode import Encoder, EncodingConfig, read_turn
 from pipeline.ingest import CONVERSATIONS
 from pipeline.scores import hot_targets
+from pipeline.splits import SPLITS, SplitConfig, assign_splits
 from pipeline.stage import BUILD, METRICS, progress, write_json
 from pipeline.vocabulary import Labels, Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, load_tokenizer
 
 DATASET = BUILD / "dataset"
-SPLITS = ("train", "validation", "test", "live")
 
 FEATURES = Features(
     {
@@ -48,8 +47,7 @@ FEATURES = Features(
 class PrepareConfig(Config):
     """How conversations are split and encoded."""
 
-    validation_share: float
-    test_share: float
+    splits: SplitConfig
     encoding: EncodingConfig
 
 
@@ -57,24 +55,34 @@ class SplitLeaks(ValueError):
     """The same text stands in two splits."""
 
 
+class EmptySplit(ValueError):
+    """A split that training or measuring needs has no row."""
+
+
 def prepare(
     conversations: Sequence[Conversation], config: PrepareConfig, vocabulary: Vocabulary, tokenizer: Tokenizer
 ) -> DatasetDict:
-    """The dataset, a split each for training, validation, test and live. Raises SplitLeaks."""
+    """The dataset, a split each for training, validation, test and live.
+
+    Raises UnknownSplit, SplitLeaks and EmptySplit.
+    """
     encoder = Encoder(tokenizer, config.encoding)
-    rows = [row for c in progress(conversations, "encoding") for row in turn_rows(c, config, vocabulary, encoder)]
+    named = zip(conversations, assign_splits(conversations, config.splits), strict=True)
+    rows = [
+        {**row, "split": split}
+        for conversation, split in progress(list(named), "encoding")
+        for row in turn_rows(conversation, vocabulary, encoder)
+    ]
     check_leaks(rows)
+    check_splits(rows)
     splits = {split: [row for row in rows if row["split"] == split] for split in SPLITS}
     return DatasetDict({split: Dataset.from_list(found, features=FEATURES) for split, found in splits.items()})
 
 
-def turn_rows(
-    conversation: Conversation, config: PrepareConfig, vocabulary: Vocabulary, encoder: Encoder
-) -> Iterator[dict[str, Any]]:
-    """A row for every customer turn that carries a label and has text left after cleaning."""
-    split = split_of(conversation, config)
+def turn_rows(conversation: Conversation, vocabulary: Vocabulary, encoder: Encoder) -> Iterator[dict[str, Any]]:
+    """A row, but for its split, for every customer turn that carries a label and has text left after cleaning."""
     for index, labels in labelled_turns(conversation, vocabulary):
-        given = read_turn(conversation, index, config.encoding)
+        given = read_turn(conversation, index, encoder.config)
         if not given.message.text:
             continue
         encoded = encoder.encode(given)
@@ -85,7 +93,6 @@ def turn_rows(
             "source": conversation.meta.get("source"),
             "channel": conversation.channel,
             "industry": conversation.meta.get("industry"),
-            "split": split,
             "text": given.message.text,
             "input_ids": encoded.ids,
             "token_type_ids": encoded.segments,
@@ -122,30 +129,28 @@ def targets(labels: Labels, vocabulary: Vocabulary) -> tuple[list[float], list[b
     return target, known
 
 
-def split_of(conversation: Conversation, config: PrepareConfig) -> str:
-    """The split the conversation names, else one drawn from a hash: of the text where a message stands alone,
-    so that repeated messages stay together, of the id otherwise."""
-    named = conversation.meta.get("split")
-    if named is not None:
-        return str(named)
-    alone = len(conversation.turns) == 1
-    key = " ".join(conversation.turns[0].text.lower().split()) if alone else conversation.id
-    draw = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    if draw < config.test_share:
-        return "test"
-    return "validation" if draw < config.test_share + config.validation_share else "train"
-
-
 def check_leaks(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise SplitLeaks if a message of more than eight words stands in training and in another split."""
+    """Raise SplitLeaks if a message of more than eight words stands in two splits."""
     homes: dict[str, set[str]] = {}
     for row in rows:
         words = row["text"].lower().split()
         if len(words) > 8:
             homes.setdefault(" ".join(words), set()).add(row["split"])
-    leaks = [text for text, splits in homes.items() if "train" in splits and len(splits) > 1]
+    leaks = [(text, splits) for text, splits in homes.items() if len(splits) > 1]
     if leaks:
-        raise SplitLeaks(f"{len(leaks)} messages stand in training and in another split, the first {leaks[0][:60]!r}")
+        text, splits = leaks[0]
+        raise SplitLeaks(
+            f"{len(leaks)} messages stand in two splits, the first in {' and '.join(sorted(splits))}: {text[:60]!r}"
+        )
+
+
+def check_splits(rows: Sequence[dict[str, Any]]) -> None:
+    """Raise EmptySplit naming the splits that have no row; `live` may be empty."""
+    empty = [split for split in SPLITS if split != "live" and not any(row["split"] == split for row in rows)]
+    if empty:
+        raise EmptySplit(
+            f"no labelled customer turn in {', '.join(empty)}: label more conversations or change the shares"
+        )
 
 
 def summary(dataset: DatasetDict, vocabulary: Vocabulary) -> dict[str, Any]:

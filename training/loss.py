@@ -17,17 +17,20 @@ from pipeline.vocabulary import Vocabulary
 def multi_head_loss(
     logits: Tensor, target: Tensor, known: Tensor, vocabulary: Vocabulary, head_weights: Mapping[str, float]
 ) -> Tensor:
-    """Weighted sum over heads of the mean negative log-likelihood of the rows that know the head.
+    """Mean over rows of the weighted negative log-likelihoods of the heads that each row knows.
 
     Shapes: logits and target [rows, outputs], known [rows, heads].
     """
     total = logits.new_zeros(())
     for index, (name, where) in enumerate(vocabulary.slices().items()):
-        rows = known[:, index]
         losses = head_losses(logits[:, where], target[:, where], vocabulary.heads[name].exclusive)
-        mean = (losses * rows).sum() / rows.sum().clamp(min=1)
-        total = total + head_weights.get(name, 0.0) * mean
-    return total
+        total = total + head_weights.get(name, 0.0) * (losses * known[:, index]).sum()
+    return total / len(logits)
+
+
+def weights_per_known_row(head_weights: Mapping[str, float], known_shares: Mapping[str, float]) -> dict[str, float]:
+    """Weights for the loss that let a head few rows know weigh as much over an epoch as one that all know."""
+    return {name: weight / known_shares[name] for name, weight in head_weights.items() if known_shares.get(name)}
 
 
 def head_losses(logits: Tensor, target: Tensor, exclusive: bool) -> Tensor:

@@ -63,14 +63,19 @@ def make_head(head: Head, width: int) -> nn.Module:
 def start_from_priors(model: SimmerModel, vocabulary: Vocabulary, target: Tensor, known: Tensor) -> None:
     """Set every output's bias to how often its value is given, so that training need not learn it first.
 
-    Shapes: target [rows, outputs], known [rows, heads].
+    Shapes: target [rows, outputs], known [rows, heads]. A coarse label counts in equal parts for what it covers.
     """
     for index, (name, where) in enumerate(vocabulary.slices().items()):
-        share = (target[known[:, index]][:, where].mean(dim=0)).clamp(1e-3, 1 - 1e-3)
+        given, exclusive = target[known[:, index]][:, where], vocabulary.heads[name].exclusive
+        if exclusive:
+            given = given / given.sum(dim=1, keepdim=True).clamp(min=1)
+        share = given.mean(dim=0).clamp(1e-3, 1 - 1e-3)
+        head = model.heads[name]
         with torch.no_grad():
-            model.heads[name].get_parameter("bias").copy_(
-                share.log() if vocabulary.heads[name].exclusive else share.logit()
-            )
+            start = share.log() if exclusive else share.logit()
+            if isinstance(head, OrdinalHead):
+                start = start + functional.softplus(head.narrowing.bias) * head.steps.square()
+            head.get_parameter("bias").copy_(start)
 
 
 class SimmerModel(nn.Module):

@@ -3,17 +3,20 @@
     python -m training.train             build/model, build/run.json, metrics/train.json
 
 The loop is Hugging Face's `Trainer`: bf16 where the processor has it, CUDA where there is one, batches of like
-length, the best epoch kept, resumed from the last checkpoint after an interruption.
+length, resumed from the last checkpoint after an interruption.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+import warnings
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, disable_caching, disable_progress_bars, load_from_disk
 from rich.progress import Progress, TextColumn
@@ -29,8 +32,8 @@ from pipeline.stage import BUILD, METRICS, data_hash, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
 from training.checkpoint import MODEL, new_model, save_model
-from training.data import PadBatch
-from training.loss import multi_head_loss
+from training.data import PadBatch, RatedSampler
+from training.loss import multi_head_loss, weights_per_known_row
 from training.model import SimmerModel, start_from_priors
 from training.tracking import log_config, log_history, log_metrics, start_run
 
@@ -50,7 +53,8 @@ class TrainConfig(Config):
     weight_decay: float
     warmup_share: float
     dropout: float
-    patience: int
+    patience: int | None
+    sampling: dict[str, float]
     head_weights: dict[str, float]
 
 
@@ -59,10 +63,17 @@ class NoExamples(ValueError):
 
 
 def trained_vocabulary(dataset: DatasetDict, vocabulary: Vocabulary, config: TrainConfig) -> Vocabulary:
-    """The heads that have a weight. Raises NoExamples for one without examples, or with a value that has none."""
+    """The heads that have a weight; an auxiliary one whose corpus is not here is left out, with a warning.
+
+    Raises NoExamples for another head without examples, or with a value that has none.
+    """
     names = [name for name in vocabulary.heads if config.head_weights.get(name, 0) > 0]
     sums = torch.tensor(dataset["train"]["target"]).sum(dim=0)
-    for name in names:
+    for name in list(names):
+        if vocabulary.heads[name].auxiliary and not sums[vocabulary.slices()[name]].any():
+            warnings.warn(f"{name}: left out, no training row speaks of it", stacklevel=2)
+            names.remove(name)
+            continue
         missing = [
             v for v, n in zip(vocabulary.heads[name].values, sums[vocabulary.slices()[name]], strict=True) if n == 0
         ]
@@ -107,25 +118,30 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
 
 class MultiHeadTrainer(Trainer):  # type: ignore[misc]
-    """`Trainer` with the masked multi-head loss and layer-wise learning rates."""
+    """`Trainer` with the masked multi-head loss, rows drawn by source and layer-wise learning rates."""
 
     def __init__(self, *args: Any, vocabulary: Vocabulary, config: TrainConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.vocabulary = vocabulary
         self.config = config
+        shares = known_shares(self.train_dataset, vocabulary, config.sampling)
+        self.head_weights = weights_per_known_row(config.head_weights, shares)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RatedSampler:
+        rows = train_dataset or self.train_dataset
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        return RatedSampler(lengths, rows["source"], self.config.sampling, self.config.batch_rows, self.config.seed)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         logits = model(inputs["input_ids"], inputs["token_type_ids"])
-        loss = multi_head_loss(
-            logits.float(), inputs["labels"], inputs["known"], self.vocabulary, self.config.head_weights
-        )
+        loss = multi_head_loss(logits.float(), inputs["labels"], inputs["known"], self.vocabulary, self.head_weights)
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         if self.optimizer is None:
-            self.optimizer: Optimizer | None = AdamW(parameter_groups(self.model, self.config))
+            self.optimizer: Optimizer | None = AdamW(parameter_groups(self.model, self.config), fused=True)
         return self.optimizer
 
 
@@ -159,8 +175,6 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_rows,
         per_device_eval_batch_size=4 * config.batch_rows,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         warmup_steps=config.warmup_share,
         lr_scheduler_type="linear",
         bf16=has_bf16(),
@@ -168,7 +182,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=config.patience is not None,
         metric_for_best_model="eval_loss",
         logging_steps=10,
         report_to=[],
@@ -186,22 +200,34 @@ def has_bf16() -> bool:
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 
 
-def with_length(rows: Dataset) -> Dataset:
-    """The rows with their token count, which batches are grouped by."""
-    return rows.add_column("length", [len(ids) for ids in rows["input_ids"]])
+def known_shares(rows: Dataset, vocabulary: Vocabulary, sampling: Mapping[str, float]) -> dict[str, float]:
+    """For every head, in which share of the rows that an epoch draws it is known."""
+    rates = np.array([sampling.get(source, 1.0) for source in rows["source"]])
+    shares = rates @ np.array(rows["known"], dtype=float) / max(rates.sum(), 1e-9)
+    return dict(zip(vocabulary.heads, shares.tolist(), strict=True))
+
+
+def sampled(rows: Dataset, config: TrainConfig) -> Dataset:
+    """Of every source the share of rows that one training epoch draws, and none twice."""
+    rates = {source: min(1.0, rate) for source, rate in config.sampling.items()}
+    return rows.select(sorted(RatedSampler([0] * len(rows), rows["source"], rates, config.batch_rows, config.seed)))
 
 
 def fit(
     model: SimmerModel, dataset: DatasetDict, vocabulary: Vocabulary, config: TrainConfig, folder: Path
 ) -> MultiHeadTrainer:
-    """Train until the epochs are over or validation stops improving; the best epoch is left in the model."""
+    """Train until the epochs are over, the last one left in the model; with `patience`, the best one, or until
+    validation has stopped improving for that many epochs."""
+    callbacks: list[TrainerCallback] = [ProgressBar()]
+    if config.patience is not None:
+        callbacks.append(EarlyStoppingCallback(config.patience))
     trainer = MultiHeadTrainer(
         model=model,
         args=training_arguments(config, folder),
-        train_dataset=with_length(dataset["train"]),
-        eval_dataset=dataset["validation"],
+        train_dataset=dataset["train"],
+        eval_dataset=sampled(dataset["validation"], config),
         data_collator=PadBatch(model.pad),
-        callbacks=[EarlyStoppingCallback(config.patience), ProgressBar()],
+        callbacks=callbacks,
         vocabulary=vocabulary,
         config=config,
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.vocabulary import Head, Hot, Vocabulary
-from training.loss import head_losses, multi_head_loss
+from training.loss import head_losses, multi_head_loss, weights_per_known_row
 
 VOCABULARY = Vocabulary(
     heads={
@@ -13,6 +13,8 @@ VOCABULARY = Vocabulary(
     },
     hot=Hot(frustration=2, signals=(), horizon=3),
 )
+
+HALVES = (slice(0, 3), slice(3, 6))
 
 
 def loss(logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> float:
@@ -57,3 +59,14 @@ def test_a_head_without_rows_costs_nothing() -> None:
 def test_a_head_without_weight_costs_nothing() -> None:
     logits, target, known = torch.randn(2, 5), torch.ones(2, 5), torch.ones(2, 2, dtype=torch.bool)
     assert multi_head_loss(logits, target, known, VOCABULARY, {"mood": 0.0}).item() == 0.0
+
+
+def test_a_head_that_few_rows_know_weighs_as_much_over_an_epoch() -> None:
+    weights = weights_per_known_row({"mood": 1.0, "flags": 0.5, "gone": 1.0}, {"mood": 1.0, "flags": 0.25, "gone": 0.0})
+    assert weights == {"mood": 1.0, "flags": 2.0}
+
+
+def test_the_loss_is_a_mean_over_rows_whatever_the_batch() -> None:
+    logits, target, known = torch.randn(6, 5), torch.eye(6)[:, :5], torch.rand(6, 2) < 0.5
+    halves = [multi_head_loss(logits[p], target[p], known[p], VOCABULARY, {"mood": 1.0, "flags": 1.0}) for p in HALVES]
+    assert loss(logits, target, known) == pytest.approx(float(sum(halves)) / 2, rel=1e-5)

@@ -58,8 +58,18 @@ def test_heads_start_from_how_often_values_are_given(tiny_encoder: Path, vocabul
     target[:8, frustration.start] = 1.0
     target[8:, frustration.start + 2] = 1.0
     start_from_priors(model, vocabulary, target, torch.ones(10, len(vocabulary.heads), dtype=torch.bool))
-    bias = model.heads["frustration"].get_parameter("bias")
-    assert torch.softmax(bias, dim=0)[0].item() == pytest.approx(0.8, abs=0.01)
+    start = torch.softmax(model.heads["frustration"](torch.zeros(1, 3 * 16)), dim=-1)[0]
+    assert start.tolist() == pytest.approx([0.8, 0.0, 0.2, 0.0], abs=0.01)
+
+
+def test_a_coarse_label_counts_in_equal_parts(tiny_encoder: Path, vocabulary: Vocabulary) -> None:
+    model = new_model(tiny_encoder, vocabulary, dropout=0.0).eval()
+    target, known = torch.zeros(2, vocabulary.size), torch.ones(2, len(vocabulary.heads), dtype=torch.bool)
+    target[0, :2] = 1.0
+    target[1, 2] = 1.0
+    start_from_priors(model, vocabulary, target, known)
+    start = torch.softmax(model.heads["sentiment"](torch.zeros(1, 3 * 16)), dim=-1)[0]
+    assert start.tolist() == pytest.approx([0.25, 0.25, 0.5, 0.0, 0.0], abs=0.01)
 
 
 def test_mean_over_looks_only_where_the_mask_holds() -> None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.errors import InputError
+
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
@@ -21,7 +23,7 @@ class Config(BaseModel):
 C = TypeVar("C", bound=BaseModel)
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A configuration file that cannot be used; the message names file, section and key."""
 
 

@@ -15,10 +15,11 @@ from pipeline.agreement import agreement, read_blind
 from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, write_conversations
 from pipeline.diversity import diversity, near_duplicates
+from pipeline.errors import InputError
 from pipeline.redact import redact
 from pipeline.sources import read_sources
 from pipeline.sources.bundled import BLIND
-from pipeline.stage import BUILD, CORPORA, METRICS, progress, write_json
+from pipeline.stage import BUILD, CORPORA, METRICS, progress, run, write_json
 from pipeline.text import decode
 from pipeline.vocabulary import LabelError, Vocabulary, load_vocabulary
 
@@ -33,7 +34,7 @@ class IngestConfig(Config):
     near_duplicate_words: int
 
 
-class CorpusError(ValueError):
+class CorpusError(InputError):
     """The corpora break a rule; the message names the rows."""
 
 
@@ -131,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, read_conversations
 from pipeline.encode import Encoder, EncodingConfig, read_turn
+from pipeline.errors import InputError
 from pipeline.ingest import CONVERSATIONS
 from pipeline.scores import hot_targets
 from pipeline.splits import SPLITS, SplitConfig, assign_splits
-from pipeline.stage import BUILD, METRICS, progress, write_json
+from pipeline.stage import BUILD, METRICS, progress, run, write_json
 from pipeline.vocabulary import Labels, Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, load_tokenizer
 
@@ -51,11 +52,11 @@ class PrepareConfig(Config):
     encoding: EncodingConfig
 
 
-class SplitLeaks(ValueError):
+class SplitLeaks(InputError):
     """The same text stands in two splits."""
 
 
-class EmptySplit(ValueError):
+class EmptySplit(InputError):
     """A split that training or measuring needs has no row."""
 
 
@@ -180,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

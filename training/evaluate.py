@@ -28,7 +28,7 @@ from pipeline.scores import (
     quadratic_kappa,
     with_interval,
 )
-from pipeline.stage import METRICS, progress
+from pipeline.stage import METRICS, progress, run
 from pipeline.text import normalise
 from pipeline.vocabulary import Head, load_vocabulary
 from training.calibrate import read_calibration
@@ -192,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

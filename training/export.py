@@ -30,12 +30,13 @@ from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, read_conversations
 from pipeline.encode import Encoded, Encoder, EncodingConfig, read_turn
 from pipeline.engine import OpenVinoEngine
+from pipeline.errors import InputError
 from pipeline.heads import Calibration, Floats, choose, probabilities
 from pipeline.ingest import CONVERSATIONS
 from pipeline.predictor import Predictor
 from pipeline.prepare import DATASET, PrepareConfig
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import METRICS, MODELS, data_hash, read_json, steps, write_json
+from pipeline.stage import METRICS, MODELS, data_hash, read_json, run, steps, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder
 from training.calibrate import read_calibration
@@ -58,7 +59,7 @@ class ExportConfig(Config):
     languages: tuple[str, ...]
 
 
-class ParityBroken(ValueError):
+class ParityBroken(InputError):
     """The int8 engine does not say what the float model says; the message names the heads."""
 
 
@@ -284,4 +285,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,9 +26,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.trainer_utils import get_last_checkpoint
 
 from pipeline.config import Config, current_profile, load_config
+from pipeline.errors import InputError
 from pipeline.ingest import CONVERSATIONS
 from pipeline.prepare import DATASET
-from pipeline.stage import BUILD, METRICS, data_hash, write_json
+from pipeline.stage import BUILD, METRICS, data_hash, run, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
 from training.checkpoint import MODEL, new_model, save_model
@@ -38,6 +39,7 @@ from training.model import SimmerModel, start_from_priors
 from training.tracking import log_config, log_history, log_metrics, start_run
 
 CHECKPOINTS = BUILD / "checkpoints"
+CHECKPOINTS_AT_ONCE = 3  # two kept, one being written
 
 
 class TrainConfig(Config):
@@ -58,7 +60,11 @@ class TrainConfig(Config):
     head_weights: dict[str, float]
 
 
-class NoExamples(ValueError):
+class DiskFull(InputError):
+    """Not enough room for the checkpoints."""
+
+
+class NoExamples(InputError):
     """A head has weight in training, and no row speaks of it."""
 
 
@@ -181,7 +187,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
+        save_total_limit=CHECKPOINTS_AT_ONCE - 1,
         load_best_model_at_end=config.patience is not None,
         metric_for_best_model="eval_loss",
         logging_steps=10,
@@ -232,9 +238,19 @@ def fit(
         config=config,
     )
     trainer.remove_callback(PrinterCallback)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_room(model, folder)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     return trainer
+
+
+def check_room(model: nn.Module, folder: Path) -> None:
+    """Raise DiskFull where the checkpoints will not fit, rather than after an epoch."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    needed = CHECKPOINTS_AT_ONCE * 3 * weights  # AdamW keeps two more numbers a weight
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFull(f"{folder} has {free / 1e9:.1f} GB free, checkpoints need {needed / 1e9:.1f} GB")
 
 
 def summary(trainer: MultiHeadTrainer, dataset: DatasetDict, seconds: float) -> dict[str, Any]:
@@ -281,4 +297,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

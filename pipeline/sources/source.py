@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pipeline.errors import InputError
+
 
 class SourceMissing(UserWarning):
     """A corpus is not in the folder."""
 
 
-class FormatChanged(ValueError):
+class FormatChanged(InputError):
     """A corpus no longer has the fields its adapter reads; the message names file, line and field."""
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.config import ConfigError
 from pipeline.profile import DataMissing, choose, copy_corpora, main, write_profile
+from pipeline.stage import run
 
 TEXT = "# Which profile runs\nprofile: bundled\n"
 
@@ -90,4 +91,4 @@ def test_a_choice_that_is_made_leaves_the_file_alone(file: Path) -> None:
 def test_the_command_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["profile", "secret"])
     with pytest.raises(SystemExit, match=r"^error: configs/data\.yaml › ingest › secret"):
-        main()
+        run(main)

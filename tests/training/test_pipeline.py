@@ -121,5 +121,12 @@ def test_the_public_profile_asks_for_its_data(empty_workshop: Workshop) -> None:
     assert "DATA=" in done.stderr
 
 
+def test_a_disk_that_fills_up_ends_a_stage_with_a_line(empty_workshop: Workshop) -> None:
+    done = empty_workshop.run("prlimit", "--fsize=100000", sys.executable, "-m", "pipeline.ingest", check=False)
+    assert done.returncode == 1
+    assert "error: [Errno 27] File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_lock_file_matches_the_diagram() -> None:
     assert (ROOT / "dvc.lock").is_file()

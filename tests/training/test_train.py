@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,16 @@ from pipeline.prepare import FEATURES
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from training.checkpoint import new_model
 from training.model import SimmerModel
-from training.train import MultiHeadTrainer, NoExamples, TrainConfig, fit, known_shares, sampled, trained_vocabulary
+from training.train import (
+    DiskFull,
+    MultiHeadTrainer,
+    NoExamples,
+    TrainConfig,
+    fit,
+    known_shares,
+    sampled,
+    trained_vocabulary,
+)
 
 FULL = load_vocabulary()
 HEADS = ("sentiment", "frustration")
@@ -95,6 +105,15 @@ def test_an_interrupted_training_goes_on_to_the_same_model(
     assert len(steps) < 2 * done.state.max_steps
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_disk_without_room_is_told_before_training(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    vocabulary = FULL.only(HEADS)
+    with pytest.raises(DiskFull, match=r"0\.0 GB free"):
+        fit(start(tiny_encoder, vocabulary), dataset(vocabulary), vocabulary, CONFIG, tmp_path)
 
 
 def test_an_epoch_draws_sources_at_their_rates(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -146,9 +146,14 @@ def read_conversations(path: Path) -> list[Conversation]:
 
 def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
     """Write conversations as JSON lines, leaving out fields that were not given."""
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("wb") as out:
         for conversation in conversations:
-            out.write(conversation.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n")
+            out.write(as_line(conversation))
+
+
+def as_line(conversation: Conversation) -> bytes:
+    """The conversation as one JSON line, without fields that were not given."""
+    return conversation.model_dump_json(exclude_none=True, exclude_defaults=True).encode() + b"\n"
 
 
 def decode_json(line: bytes) -> object:

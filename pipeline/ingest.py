@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+
+from pydantic import field_validator
 
 from pipeline.agreement import agreement, read_blind
 from pipeline.config import Config, current_profile, load_config
@@ -17,8 +20,9 @@ from pipeline.conversation import Conversation, write_conversations
 from pipeline.diversity import diversity, near_duplicates
 from pipeline.errors import InputError
 from pipeline.redact import redact
-from pipeline.sources import read_sources
+from pipeline.sources import find_source, read_sources
 from pipeline.sources.bundled import BLIND
+from pipeline.sources.exports import Export, read_exports
 from pipeline.stage import BUILD, CORPORA, METRICS, progress, run, write_json
 from pipeline.text import decode
 from pipeline.vocabulary import LabelError, Vocabulary, load_vocabulary
@@ -27,11 +31,19 @@ CONVERSATIONS = BUILD / "conversations.jsonl"
 
 
 class IngestConfig(Config):
-    """Which corpora, and when two messages of the bundled one count as the same."""
+    """Which corpora and exports, and when two messages of the bundled corpus count as the same."""
 
     sources: tuple[str, ...]
+    exports: tuple[Export, ...] = ()
     near_duplicate: float
     near_duplicate_words: int
+
+    @field_validator("sources")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            find_source(name)
+        return names
 
 
 class CorpusError(InputError):
@@ -40,7 +52,8 @@ class CorpusError(InputError):
 
 def ingest(config: IngestConfig, vocabulary: Vocabulary, folder: Path) -> list[Conversation]:
     """The profile's conversations, labels checked, personal data redacted. Raises CorpusError."""
-    conversations = list(progress(read_sources(config.sources, folder), "reading corpora"))
+    found = chain(read_sources(config.sources, folder), read_exports(config.exports, folder, vocabulary))
+    conversations = list(progress(found, "reading corpora"))
     check_labels(conversations, vocabulary)
     check_ids(conversations)
     bundled = [c for c in conversations if c.meta.get("source") == "bundled"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.config import CONFIGS, ProfileConfig, load_config
 from pipeline.errors import InputError
 from pipeline.ingest import IngestConfig
-from pipeline.sources import SOURCES
+from pipeline.sources import find_source
 from pipeline.stage import CORPORA, run
 
 FILE = CONFIGS / "profile.yaml"
@@ -26,8 +26,7 @@ class DataMissing(InputError):
 
 def choose(profile: str, data: Path | None, file: Path = FILE, corpora: Path = CORPORA) -> list[str]:
     """Write the profile's name and copy its corpora; what was copied. Raises ConfigError or DataMissing."""
-    sources = load_config(IngestConfig, "data.yaml", "ingest", profile).sources
-    wanted = [name for source in sources for name in (*SOURCES[source].files, *SOURCES[source].labels)]
+    wanted = files_of(load_config(IngestConfig, "data.yaml", "ingest", profile))
     copied = copy_corpora(data, wanted, corpora) if data else []
     if wanted and not any((corpora / name).is_file() for name in wanted):
         raise DataMissing(
@@ -35,6 +34,15 @@ def choose(profile: str, data: Path | None, file: Path = FILE, corpora: Path = C
         )
     write_profile(profile, file)
     return copied
+
+
+def files_of(config: IngestConfig) -> list[str]:
+    """The files that a profile reads from the folder of corpora."""
+    sources = [find_source(name) for name in config.sources]
+    return [
+        *(name for source in sources for name in (*source.files, *source.labels)),
+        *(export.file for export in config.exports),
+    ]
 
 
 def copy_corpora(data: Path, wanted: Sequence[str], corpora: Path) -> list[str]:

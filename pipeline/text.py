@@ -123,6 +123,11 @@ def decode(text: str) -> str:
     return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
+def from_markup(text: str) -> str:
+    """The text of what is known to be HTML, where `decode` must guess from the tags it finds."""
+    return (_strip_markup(text) if "<" in text else _unescape(text)).strip()
+
+
 def normalise(text: str) -> str:
     """The tokenizer's view: emoji named, mentions and links made alike, shouting marked, runs shortened.
 

@@ -1,4 +1,4 @@
-"""The command line: `simmer score` for files, `simmer serve` for HTTP.
+"""The command line: `simmer score` for files, `simmer convert` for what a help desk exports, `simmer serve` for HTTP.
 
 Exit status: 0 all well, 1 some rows could not be read, 2 nothing could be done.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,13 +21,18 @@ from rich.progress import Progress
 
 from pipeline.bundle import BundleRefused
 from pipeline.config import ConfigError
-from pipeline.conversation import Conversation, RowError, read_rows
+from pipeline.conversation import Conversation, RowError, as_line, read_rows
+from pipeline.sources.exports import Kind, check_columns, read_export
+from pipeline.sources.exports.desk import Read
+from pipeline.sources.source import FormatChanged
+from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config
 from serving.policy import PolicyMismatch
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 
 ROWS_AT_ONCE = 512
 JOBS_AT_ONCE = 2048
+ERRORS_SHOWN = 20
 
 app = typer.Typer(
     name="simmer",
@@ -58,12 +63,8 @@ def score(
 ) -> None:
     """Score conversations from a file of JSON lines."""
     scorer, _ = _load(model, all_heads)
-    try:
+    with _writing(target):
         counts = _score_file(scorer, source, target, every_turn if every else last_turn)
-    except BrokenPipeError:
-        raise  # whoever read the answers has seen enough; typer ends quietly
-    except OSError as error:
-        _stop(f"{target}: {error.strerror}")
     bad, good = counts["errors"], counts["answers"]
     Console(stderr=True).print(f"{good} answers" + (f", [bold red]{bad} rows with errors[/]" if bad else ""))
     if bad:
@@ -75,10 +76,7 @@ JobsOf = Callable[[Conversation], list[Job]]
 
 def _score_file(scorer: Scorer, source: Path, target: Path, jobs_of: JobsOf) -> dict[str, int]:
     with ExitStack() as stack:
-        rows = _open_source(source, stack)
-        out = sys.stdout.buffer if str(target) == "-" else _open_target(target, stack)
-        size = None if str(source) == "-" else source.stat().st_size
-        lines = stack.enter_context(_Bar(size)).watch(rows)
+        lines, out = _open(source, target, "scoring", stack)
         return write_answers(scorer, lines, out, jobs_of)
 
 
@@ -111,6 +109,76 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 @app.command()
+def convert(
+    kind: Annotated[Kind, typer.Argument(help="Whose export it is.")],
+    source: Annotated[Path, typer.Argument(metavar="EXPORT", help="JSON, JSON lines or CSV; - reads standard input.")],
+    target: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help="What score reads; - writes standard output.")
+    ] = Path("-"),
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="Which column of a CSV file holds text, id, role, conversation, at, channel, language or a head's "
+            "label; once a field.",
+        ),
+    ] = None,
+) -> None:
+    """Convert an export of Zendesk, Intercom or Freshdesk, or a CSV file, to conversations that score reads."""
+    try:
+        vocabulary, named = load_vocabulary(), _columns(columns or [])
+        check_columns(kind, named, vocabulary)
+        with _writing(target), ExitStack() as stack:
+            lines, out = _open(source, target, "converting", stack)
+            name = "standard input" if str(source) == "-" else source.name
+            counts, bad = write_rows(read_export(kind, lines, name, named, vocabulary), out)
+    except (ConfigError, FormatChanged) as error:
+        _stop(str(error))
+    _report(counts, bad)
+    if bad:
+        raise typer.Exit(1)
+
+
+def write_rows(rows: Iterable[Read], out: BinaryIO) -> tuple[dict[str, int], list[FormatChanged]]:
+    """Write the good rows as JSON lines; how many there were, how many said nothing in public, and the bad ones."""
+    counts, bad = {"conversations": 0, "silent": 0}, []
+    for row in rows:
+        if isinstance(row, FormatChanged):
+            bad.append(row)
+        elif row is None:
+            counts["silent"] += 1
+        else:
+            out.write(as_line(row))
+            counts["conversations"] += 1
+    out.flush()
+    return counts, bad
+
+
+def _columns(given: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for one in given:
+        name, equals, column = one.partition("=")
+        if not (name and equals and column):
+            raise ConfigError(f"--map {one}: write FIELD=COLUMN")
+        if name in columns:
+            raise ConfigError(f"--map {one}: {name} is column {columns[name]} already")
+        columns[name] = column
+    return columns
+
+
+def _report(counts: Mapping[str, int], bad: Sequence[FormatChanged]) -> None:
+    console = Console(stderr=True)
+    for row in bad[:ERRORS_SHOWN]:
+        console.print(f"[bold red]bad row:[/] {escape(str(row))}", soft_wrap=True, highlight=False)
+    if len(bad) > ERRORS_SHOWN:
+        console.print(f"[bold red]bad row:[/] and {len(bad) - ERRORS_SHOWN} more", highlight=False)
+    silent = f", {counts['silent']} without a public message" if counts["silent"] else ""
+    rows = f", [bold red]{len(bad)} bad rows[/]" if bad else ""
+    console.print(f"{counts['conversations']} conversations{silent}{rows}")
+
+
+@app.command()
 def serve(
     model: Model = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -137,6 +205,25 @@ def _load(model: Path | None, all_heads: bool) -> tuple[Scorer, ServeConfig]:
         return load_scorer(model or config.model, config.threads, all_heads), config
     except (BundleRefused, ConfigError, PolicyMismatch) as error:
         _stop(str(error))
+
+
+def _open(source: Path, target: Path, doing: str, stack: ExitStack) -> tuple[Iterator[bytes], BinaryIO]:
+    """The source's lines, with a progress bar while they are read, and where to write."""
+    lines = _open_source(source, stack)
+    out = sys.stdout.buffer if str(target) == "-" else _open_target(target, stack)
+    size = None if str(source) == "-" else source.stat().st_size
+    return stack.enter_context(_Bar(doing, size)).watch(lines), out
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """A target that cannot be written to ends the command, saying why."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read the answers has seen enough; typer ends quietly
+    except OSError as error:
+        _stop(f"{target}: {error.strerror}")
 
 
 def _open_source(path: Path, stack: ExitStack) -> BinaryIO:
@@ -183,9 +270,9 @@ def _stop(message: str) -> NoReturn:
 class _Bar:
     """A progress bar over bytes read, on standard error, gone when done."""
 
-    def __init__(self, size: int | None) -> None:
+    def __init__(self, doing: str, size: int | None) -> None:
         self._progress = Progress(console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task("scoring", total=size)
+        self._task = self._progress.add_task(doing, total=size)
 
     def __enter__(self) -> _Bar:
         self._progress.start()

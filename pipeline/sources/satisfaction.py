@@ -9,17 +9,16 @@ from statistics import mean
 from typing import Any
 
 from pipeline.conversation import Conversation, Turn
-from pipeline.sources.source import Fields, FormatChanged, Source, read_json_rows
+from pipeline.sources.source import Fields, FormatChanged, Source, named, read_json_rows
+from pipeline.vocabulary import Labels
 
 
 def read(name: str, folder: Path) -> Iterator[Conversation]:
     """One conversation a dialogue, `satisfaction` on every customer turn that was rated."""
     fields: Fields = {"role": str, "text": str, "satisfaction": (list, type(None))}
     for row in read_json_rows(folder / f"{name}.jsonl", {"id": str, "turns": list}, fields):
-        try:
+        with named(f"{name}.jsonl {row['id']}: "):
             turns = tuple(_turn(turn) for turn in row["turns"])
-        except (TypeError, ValueError):
-            raise FormatChanged(f"{name}.jsonl {row['id']}: satisfaction: votes are not numbers from 1 to 5") from None
         yield Conversation(
             id=f"{name}-{row['id']}", channel="chat", language="en", turns=turns, meta={"industry": "assistant"}
         )
@@ -40,7 +39,11 @@ def rating(votes: Sequence[int]) -> int:
 
 def _turn(turn: dict[str, Any]) -> Turn:
     votes = turn["satisfaction"]
-    return Turn(role=turn["role"], text=turn["text"], labels={"satisfaction": rating(votes)} if votes else None)
+    try:
+        labels: Labels | None = {"satisfaction": rating(votes)} if votes else None
+    except (TypeError, ValueError):
+        raise FormatChanged("satisfaction: votes are not numbers from 1 to 5") from None
+    return Turn(role=turn["role"], text=turn["text"], labels=labels)
 
 
 def _source(name: str, title: str) -> Source:

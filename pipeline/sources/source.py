@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pydantic import ValidationError
+
+from pipeline.conversation import describe
 from pipeline.errors import InputError
 
 
@@ -49,13 +53,25 @@ def read_json_rows(path: Path, fields: Fields, turn_fields: Fields | None = None
                 row = json.loads(line)
             except ValueError:
                 raise FormatChanged(f"{where}not JSON") from None
-            _check(row, fields, where)
+            check_fields(row, fields, where)
             for index, turn in enumerate(row["turns"] if turn_fields else ()):
-                _check(turn, turn_fields or {}, f"{where}turns.{index}.")
+                check_fields(turn, turn_fields or {}, f"{where}turns.{index}.")
             yield row
 
 
-def _check(row: Any, fields: Fields, where: str) -> None:
+def check_fields(row: Any, fields: Fields, where: str = "") -> None:
+    """Raise FormatChanged naming the first field that the row lacks or has with another type."""
     for name, kind in fields.items():
         if not isinstance(row, dict) or not isinstance(row.get(name), kind):
             raise FormatChanged(f"{where}{name}: missing or of another type")
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Whatever a row does wrong inside is a FormatChanged that begins with the row's place."""
+    try:
+        yield
+    except ValidationError as error:
+        raise FormatChanged(f"{where}{describe(error)}") from None
+    except FormatChanged as error:
+        raise FormatChanged(f"{where}{error}") from None

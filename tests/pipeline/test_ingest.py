@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline import ingest as stage
+from pipeline.config import ConfigError, load_config
 from pipeline.conversation import Conversation, Turn
 from pipeline.ingest import (
     CorpusError,
@@ -95,6 +96,25 @@ def test_a_corpus_that_breaks_a_rule_is_refused(tmp_path: Path, tweet: dict[str,
     write_tweets(tmp_path, {"text": "late"}, tweet)
     with pytest.raises(CorpusError, match=message):
         ingest(CONFIG, VOCABULARY, tmp_path)
+
+
+def test_exports_are_read_beside_the_corpora_and_redacted(tmp_path: Path) -> None:
+    write_tweets(tmp_path, {"text": "late"})
+    (tmp_path / "own.csv").write_text("body,mood\nmail me at anna@x.example,negative\n", encoding="utf-8")
+    export = {"kind": "csv", "file": "own.csv", "columns": {"text": "body", "sentiment": "mood"}}
+    config = IngestConfig.model_validate({**CONFIG.model_dump(), "exports": [export]})
+    corpus, own = ingest(config, VOCABULARY, tmp_path)
+    assert corpus.meta["source"] == "airline_tweets"
+    assert own.turns == (said("mail me at [EMAIL]", sentiment="negative"),)
+    assert (own.id, own.meta["source"]) == ("own.csv-row-2", "own.csv")
+
+
+def test_a_corpus_of_no_known_name_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(
+        "ingest: {bundled: {sources: [bundle], near_duplicate: 0.8, near_duplicate_words: 6}}", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match=r"› bundled: sources: .*bundle: no such corpus \(known: bundled, airline"):
+        load_config(IngestConfig, "data.yaml", "ingest", "bundled", folder=tmp_path)
 
 
 def test_hot_rates_count_turns_and_conversations() -> None:

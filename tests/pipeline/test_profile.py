@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ConfigError
-from pipeline.profile import DataMissing, choose, copy_corpora, main, write_profile
+from pipeline.ingest import IngestConfig
+from pipeline.profile import DataMissing, choose, copy_corpora, files_of, main, write_profile
+from pipeline.sources.exports import Export
 from pipeline.stage import run
 
 TEXT = "# Which profile runs\nprofile: bundled\n"
@@ -32,6 +34,17 @@ def test_choosing_writes_the_name_and_copies_what_is_read(tmp_path: Path, file: 
     assert copied == ["airline_tweets.jsonl", "signals.jsonl"]
     assert sorted(path.name for path in (tmp_path / "corpora").iterdir()) == copied
     assert file.read_text(encoding="utf-8") == TEXT.replace("bundled", "public")
+
+
+def test_exports_are_copied_with_the_corpora(tmp_path: Path, data: Path) -> None:
+    config = IngestConfig(
+        sources=("bundled", "airline_tweets"),
+        exports=(Export(kind="zendesk", file="diary.jsonl"),),
+        near_duplicate=0.8,
+        near_duplicate_words=6,
+    )
+    assert files_of(config) == ["airline_tweets.jsonl", "signals.jsonl", "diary.jsonl"]
+    assert "diary.jsonl" in copy_corpora(data, files_of(config), tmp_path / "corpora")
 
 
 def test_the_bundled_profile_needs_no_data(tmp_path: Path, file: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import ConfigError
 from pipeline.sources import SOURCES, FormatChanged, SourceMissing, read_sources
 from pipeline.vocabulary import load_vocabulary
 
@@ -76,7 +77,7 @@ def test_a_changed_format_fails_by_file_and_line(tmp_path: Path, row: Any) -> No
 
 
 def test_an_unknown_corpus_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match=r"^nonsense: no such corpus \(known: bundled, airline_tweets, "):
         list(read_sources(["nonsense"], tmp_path))
 
 
@@ -163,3 +164,19 @@ def test_the_bundled_corpus_needs_no_folder(tmp_path: Path) -> None:
     first = next(read_sources(["bundled"], tmp_path / "nowhere"))
     assert first.meta["source"] == "bundled"
     assert any(turn.labels for turn in first.turns)
+
+
+@pytest.mark.parametrize("name", ["support_chats", "satisfaction_mwoz"])
+def test_a_turn_of_an_unknown_role_names_corpus_and_row(tmp_path: Path, name: str) -> None:
+    turn = {"role": "customer", "text": "It does not switch on.", "satisfaction": None}
+    rows = [{"id": f"c{n}", "turns": [{**turn, "role": role}]} for n, role in enumerate(("agent", "customer", "boss"))]
+    write(tmp_path, f"{name}.jsonl", *rows)
+    with pytest.raises(FormatChanged, match=rf"^{name}(\.jsonl c2| row 3): role: Input should be 'customer', "):
+        list(read_sources([name], tmp_path))
+
+
+def test_votes_out_of_range_are_named(tmp_path: Path) -> None:
+    turns = [{"role": "customer", "text": "ok", "satisfaction": [9]}]
+    write(tmp_path, "satisfaction_sgd.jsonl", {"id": "s1", "turns": turns})
+    with pytest.raises(FormatChanged, match=r"^satisfaction_sgd\.jsonl s1: satisfaction: votes are not"):
+        list(read_sources(["satisfaction_sgd"], tmp_path))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.text import Cut, clean, decode, has_words, normalise
+from pipeline.text import Cut, clean, decode, from_markup, has_words, normalise
 
 ANY_TEXT = st.text(st.characters(), max_size=400)
 
@@ -76,6 +76,27 @@ def test_an_auto_reply_leaves_nothing(text: str) -> None:
 )
 def test_decoding(text: str, plain: str) -> None:
     assert decode(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("https://a.example/b", "https://a.example/b"),
+        ("fish &amp; chips", "fish & chips"),
+        ("<p>write &lt;b&gt;</p><p>twice</p>", "write <b>\n\ntwice"),
+        ('<h2>Late</h2><img src="a.png"><em>again</em>', "Lateagain"),
+        ("2 < 3", "2 < 3"),
+        ("<style>p {}</style><!-- hidden -->", ""),
+    ],
+)
+def test_what_is_known_to_be_markup_is_read_without_it(text: str, plain: str) -> None:
+    assert from_markup(text) == plain
+
+
+@given(ANY_TEXT)
+@settings(max_examples=200, deadline=None)
+def test_any_text_may_be_called_markup(text: str) -> None:
+    assert isinstance(from_markup(text), str)
 
 
 @pytest.mark.parametrize(
@@ -336,3 +357,4 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hundred_thousand_hostile_characters_take_no_time(name: str) -> None:
     assert isinstance(normalise(clean(HOSTILE[name], "email").text), str)
+    assert isinstance(from_markup(HOSTILE[name]), str)

@@ -351,6 +351,82 @@ def test_a_failure_half_way_leaves_the_old_output(simmer: Simmer, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+def ticket(row_id: int, text: str = "Where is my parcel?", **more: object) -> dict[str, object]:
+    comment = {"id": 5, "author_id": 1, "public": True, "body": text, **more}
+    return {"id": row_id, "requester_id": 1, "comments": [comment]}
+
+
+def test_what_is_converted_can_be_scored(simmer: Simmer, tmp_path: Path) -> None:
+    source, between = (
+        written(tmp_path / "tickets.json", [ticket(1), ticket(2), ticket(3, public=False)]),
+        tmp_path / "b",
+    )
+    result = simmer("convert", "zendesk", source, "-o", between)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "2 conversations, 1 without a public message" in result.stderr
+    assert simmer("score", between, "-o", tmp_path / "out").exit_code == 0
+    assert [(r["id"], r["abstained"]) for r in read((tmp_path / "out").read_bytes())] == [("1", None), ("2", None)]
+
+
+def test_a_row_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
+    source = written(tmp_path / "tickets.jsonl", ticket(1), ticket(2, public=None), b"nonsense", ticket(3))
+    result = run("convert", "zendesk", source, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert ids(read((tmp_path / "out").read_bytes())) == ["1", "3"]
+    assert "bad row: tickets.jsonl line 2: comments.0.public: missing" in result.stderr
+    assert "bad row: tickets.jsonl line 3: not JSON" in result.stderr
+    assert "2 conversations, 2 bad rows" in result.stderr
+
+
+def test_many_bad_rows_are_counted_not_listed(tmp_path: Path) -> None:
+    result = run(
+        "convert", "intercom", written(tmp_path / "in", *([5] * (cli.ERRORS_SHOWN + 7))), "-o", tmp_path / "out"
+    )
+    assert result.exit_code == 1
+    assert result.stderr.count("not an object") == cli.ERRORS_SHOWN
+    assert "and 7 more" in result.stderr
+
+
+def test_a_table_is_converted_by_its_columns() -> None:
+    table = "ticket;body;author_role;mood\nT1;Hello [b]?;customer;negative\nT1;Hi;agent;\n".encode("utf-8-sig")
+    columns = ["--map", "text=body", "--map", "id=ticket", "--map", "role=author_role", "--map", "sentiment=mood"]
+    result = run("convert", "csv", "-", *columns, stdin=table)
+    (found,) = read(result.stdout_bytes)
+    assert result.exit_code == 0
+    assert found["turns"][0] == {"role": "customer", "text": "Hello [b]?", "labels": {"sentiment": "negative"}}
+    assert found["turns"][1] == {"role": "agent", "text": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["zendesk", "nowhere.json"], ["nowhere.json", "No such file"]),
+        (["zendesk", "t.csv"], ["t.csv", "not JSON"]),
+        (["zendesk", "t.csv", "--map", "text=body"], ["only csv"]),
+        (["csv", "t.csv"], ["text: no column is named"]),
+        (["csv", "t.csv", "--map", "text=[b]"], ["t.csv: no column [b] (it has: body, mood)"]),
+        (["csv", "t.csv", "--map", "text"], ["--map text: write FIELD=COLUMN"]),
+        (["csv", "t.csv", "--map", "text=body", "--map", "text=mood"], ["text is column body already"]),
+        (["csv", "t.csv", "--map", "text=body", "--map", "temper=mood"], ["temper: no such field or head"]),
+    ],
+)
+def test_what_cannot_be_converted_leaves_the_old_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("body,mood\nHi,negative\n", encoding="utf-8")
+    old = written(tmp_path / "out", b"old")
+    assert_stopped(run("convert", *arguments, "-o", old), *named)
+    assert old.read_bytes() == b"old\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "t.csv"]
+
+
+def test_an_unknown_help_desk_is_refused() -> None:
+    result = run("convert", "carrier-pigeon", "-")
+    assert result.exit_code == 2
+    assert "zendesk" in result.stderr
+
+
 def test_ctrl_c_leaves_the_old_output_and_nothing_else(tmp_path: Path, bundle_path: Path) -> None:
     old = written(tmp_path / "out", b"old")
     process = started("score", "-", "-o", old, "--model", bundle_path)

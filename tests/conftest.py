@@ -19,7 +19,10 @@ from serving.policy import load_policy
 from serving.scorer import Scorer
 
 ROOT = Path(__file__).parent.parent
-PROJECT = ("pipeline", "training", "serving", "configs", "corpus", "data", "dvc.yaml", ".dvcignore", "constraints.txt")
+PROJECT = (
+    *("pipeline", "training", "serving", "configs", "corpus", "data", "tests/model/suite"),
+    *("dvc.yaml", ".dvcignore", "constraints.txt"),
+)
 BUNDLE_VARIABLE = "SIMMER_TEST_BUNDLE"  # a bundle to test instead of training one
 
 
@@ -92,6 +95,7 @@ def workshop(empty_workshop: Workshop) -> Workshop:
     empty_workshop.configure("train.yaml", "train", epochs=1)
     empty_workshop.configure("train.yaml", "evaluate", bootstrap=50)
     empty_workshop.configure("train.yaml", "export", max_label_disagreement=0.05)  # one epoch leaves it undecided
+    empty_workshop.configure("train.yaml", "behaviour", gate={"max_failure_rate": {"default": 1.0}, "margin": 0.0})
     empty_workshop.run("dvc", "repro")
     empty_workshop.run(sys.executable, "-m", "training.register", "--alias", "champion")
     return empty_workshop

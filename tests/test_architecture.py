@@ -68,7 +68,7 @@ def test_functions_are_small() -> None:
 
 
 def test_a_stage_is_a_module_a_section_and_a_metrics_file_of_one_name() -> None:
-    assert list(DVC["stages"]) == ["ingest", "prepare", "train", "calibrate", "evaluate", "export"]
+    assert list(DVC["stages"]) == ["ingest", "prepare", "train", "calibrate", "evaluate", "export", "behaviour"]
     sections = {
         f: yaml.safe_load((ROOT / "configs" / f).read_text(encoding="utf-8")) for f in ("data.yaml", "train.yaml")
     }

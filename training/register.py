@@ -2,14 +2,16 @@
 
     python -m training.register [--alias champion]
 
-The registered model loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered
-already is not registered again. Its version is written beside the bundle, where the scorer reads it.
+An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`); without an alias any bundle
+can be registered. The registered model loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that
+is registered already is not registered again. Its version is written beside the bundle, where the scorer reads it.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +22,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.bundle import LAYOUT, check_manifest
-from pipeline.config import ROOT
-from pipeline.stage import write_json
+from pipeline.config import ROOT, load_config
+from pipeline.stage import METRICS, read_json, write_json
+from training.behaviour import BehaviourConfig, Gate
 from training.export import CURRENT
 from training.tracking import connect, resume_run
 
@@ -30,9 +33,18 @@ DIGEST_TAG = "bundle"
 CODE = ("pipeline", "serving", "configs")
 
 
+class PromotionRefused(ValueError):
+    """A bundle to which no alias may be moved; the message says why, and names the families that fail too often."""
+
+
 def register(bundle: Path, alias: str | None) -> str:
-    """Register a bundle unless it is registered, point the alias at it; its version. Raises BundleRefused."""
+    """Register a bundle unless it is registered, point the alias at it; its version.
+
+    Raises BundleRefused, and PromotionRefused before anything is registered.
+    """
     digest = check_manifest(bundle)
+    if alias:
+        check_behaviour(digest, gate_of(bundle))
     connect()
     client = MlflowClient()
     version = registered_version(client, digest) or log_bundle(client, bundle, digest)
@@ -40,6 +52,22 @@ def register(bundle: Path, alias: str | None) -> str:
         client.set_registered_model_alias(NAME, alias, version)
     write_json(bundle / LAYOUT.registration, {"name": NAME, "version": version, "bundle": digest})
     return version
+
+
+def gate_of(bundle: Path) -> Gate:
+    """What the bundle's profile lets pass."""
+    profile = read_json(bundle / LAYOUT.card)["profile"]
+    return load_config(BehaviourConfig, "train.yaml", "behaviour", profile).gate
+
+
+def check_behaviour(digest: str, gate: Gate, metrics: Path = METRICS / "behaviour.json") -> None:
+    """Raise PromotionRefused unless the metrics file is this bundle's and every family stays within its bound."""
+    measured = read_json(metrics) if metrics.is_file() else {}
+    if measured.get("bundle") != digest:
+        raise PromotionRefused(f"metrics/{metrics.name} is not of this bundle; run dvc repro")
+    broken = gate.broken(measured["families"])
+    if broken:
+        raise PromotionRefused("behaviour out of bounds: " + "; ".join(broken))
 
 
 def registered_version(client: MlflowClient, digest: str) -> str | None:
@@ -78,12 +106,15 @@ def quiet() -> Iterator[None]:
 
 
 def main() -> None:
-    """Register the current bundle."""
+    """Register the current bundle; exit status 1 where the alias may not be moved to it."""
     parser = argparse.ArgumentParser(description="Put the current bundle into MLflow's registry.")
     parser.add_argument("--alias", help="alias to move to it, such as champion")
     parser.add_argument("--model", type=Path, default=CURRENT, help="folder of the bundle")
     given = parser.parse_args()
-    version = register(given.model, given.alias)
+    try:
+        version = register(given.model, given.alias)
+    except PromotionRefused as error:
+        sys.exit(f"error: @{given.alias} stays where it is: {error}")
     print(f"models:/{NAME}/{version}" + (f" is @{given.alias}" if given.alias else ""))
 
 

@@ -1,18 +1,36 @@
-"""What a trained model must know of language: more anger means more frustration, names mean nothing, and so on.
+"""The behaviour suite is what it should be, and the bundle at hand stays within its bounds.
 
-Each list was written for these tests and stands in no corpus. A briefly trained model may miss a case, so most of a
-list must hold, not all of it.
+`tests/model/suite` holds the cases; `training/behaviour.py` measures how often each family fails, and
+`training/register.py` refuses to promote a bundle over its bounds. A model of one epoch is only put through the suite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.conversation import Conversation, Turn
-from serving.answers import Answer
+from pipeline.bundle import Bundle
+from pipeline.conversation import Conversation, Turn, read_conversations
+from pipeline.text import clean, has_words
+from pipeline.vocabulary import load_vocabulary
 from serving.scorer import Scorer, last_turn
+from tests.conftest import BUNDLE_VARIABLE, ROOT
+from training.behaviour import as_line, measure, read_texts
+from training.register import gate_of
+from training.suite import Case, Texts, load_suite
+
+FAMILIES = {
+    *("vocabulary", "intensity", "negation_simple", "negation_neutral", "negation_middle", "expectation", "temporal"),
+    *("questions", "own_view", "names", "places", "groups", "typos", "links_mentions", "punctuation_caps"),
+    *("politeness", "urgency", "numbers_dates", "quoted_agent", "sarcasm", "context"),
+    *load_vocabulary().heads["signals"].values,
+}
+FEWEST_CASES = 20
+SHORT_WORDS = 4  # anybody may write "yes please"
 
 ANGRIER = [
     ("Could you tell me when the plumber is coming?", "WHEN is your plumber coming?? I've asked FOUR times now!!"),
@@ -24,114 +42,85 @@ ANGRIER = [
     ("How long does delivery take?", "How long does delivery take, a year?? It's been three weeks of excuses!"),
     ("Please send the invoice to this address.", "This is the fifth time I request the invoice. I expect it today."),
 ]
-MORE_URGENT = [
-    (
-        "What are your opening hours at Christmas?",
-        "I'm locked out of my flat at night with my baby, the key app is down",
-    ),
-    ("Love the new look of the website", "someone is emptying my account right now, block the card"),
-    ("Last month's flight was a bit late.", "our flight boards in 40 minutes and check-in rejects the passport"),
-    ("Do you also sell gift cards?", "insulin is in that parcel and he has none left for tonight"),
-    ("just saying hi, great podcast", "all tills in our shop are down, we cannot take any payment since 8"),
-    ("Thanks, that solved it.", "we are stranded at the station, last train cancelled, no hotel"),
-]
-WORSE_SENTIMENT = [
-    ("Absolutely love this, best service ever!", "Absolutely hate this, worst service ever!"),
-    ("I am happy with the answer.", "I am not happy with the answer."),
-    ("Great, it works again!", "Great, it broke again."),
-    ("You have been so helpful, thank you.", "You have been no help at all."),
-    ("The crew was wonderful to my mum.", "The crew was rude to my mum."),
-    ("Works like a charm now", "Worked for a day, now dead"),
-]
-SIGNALS = [
-    ("escalation_request", "I want to speak to your manager now.", "My manager asked me to check the opening hours."),
-    ("churn_threat", "I am cancelling my contract because of this and moving to a competitor.", "How do I add a line?"),
-    ("public_or_legal_threat", "My lawyer will take you to court over this.", "Where do I find my invoice?"),
-    (
-        "repeat_contact",
-        "I have written to you three times already and called twice.",
-        "Hello, I have a first question.",
-    ),
-    ("vulnerable", "My husband is disabled and needs the machine to breathe.", "I need a new charger."),
-    ("abuse", "You are a bunch of lying idiots.", "The remote has a blue button."),
-]
-SAME = [
-    ("My order 48213 from {} has not arrived.", ("Rivello", "Marktplan", "Bo & Sons")),
-    ("{} here, still waiting for my refund!", ("Anna", "Mohammed", "Wei", "Oluwaseun")),
-    ("The flight to {} was cancelled today", ("Oslo", "Lagos", "Lima", "Perth")),
-]
 
 
-def score(scorer: Scorer, texts: Sequence[str]) -> list[Answer]:
-    jobs = [
-        job
-        for number, text in enumerate(texts)
-        for job in last_turn(Conversation(id=str(number), turns=(Turn(role="customer", text=text),)))
-    ]
-    return scorer.score(jobs)
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return load_suite(ROOT / "tests" / "model" / "suite", load_vocabulary())
 
 
-def frustration(answer: Answer) -> float:
-    assert answer.frustration is not None
-    return answer.frustration.expected
+@pytest.fixture(scope="module")
+def texts(cases: list[Case]) -> list[Texts]:
+    return [text for case in cases for text in case.expectation.texts()]
 
 
-def urgency(answer: Answer) -> float:
-    assert answer.urgency is not None
-    return answer.urgency.expected
+@pytest.fixture(scope="module")
+def metrics(cases: list[Case], texts: list[Texts], bundle: Bundle) -> dict[str, Any]:
+    return measure(cases, read_texts(bundle.predictor, texts), examples=3)
 
 
-def sentiment(answer: Answer) -> float:
-    assert answer.sentiment is not None
-    return answer.sentiment.score
+def test_every_family_has_enough_cases(cases: list[Case]) -> None:
+    counted = Counter(case.family for case in cases)
+    assert set(counted) == FAMILIES
+    assert [name for name, count in counted.items() if count < FEWEST_CASES] == []
 
 
-def most(found: Sequence[bool]) -> bool:
-    return sum(found) >= len(found) - 1
+def test_no_case_stands_twice(cases: list[Case]) -> None:
+    counted = Counter((case.name.split()[0], case.expectation.texts()) for case in cases)
+    assert [texts for texts, count in counted.items() if count > 1] == []
 
 
-def test_anger_raises_frustration(scorer: Scorer) -> None:
-    calm, angry = (score(scorer, texts) for texts in zip(*ANGRIER, strict=True))
-    assert most([frustration(b) > frustration(a) + 0.3 for a, b in zip(calm, angry, strict=True)])
+def test_no_two_texts_of_a_case_are_the_same(cases: list[Case]) -> None:
+    alike = [case for case in cases if len(set(case.expectation.texts())) < len(case.expectation.texts())]
+    assert [f"{case.family} {case.name}" for case in alike] == []
+
+
+def test_every_message_has_words_after_cleaning(texts: list[Texts]) -> None:
+    lone = [text[0].text for text in texts if len(text) == 1]
+    assert [text for text in lone if not has_words(clean(text, "chat").text)] == []
+
+
+def test_no_message_was_trained_on(texts: list[Texts]) -> None:
+    corpus = {
+        " ".join(turn.text.casefold().split())
+        for path in (ROOT / "corpus" / "conversations").glob("*.jsonl")
+        for conversation in read_conversations(path)
+        for turn in conversation.turns
+    }
+    messages = {" ".join(text[-1].text.casefold().split()) for text in texts}
+    assert [message for message in messages & corpus if len(message.split()) > SHORT_WORDS] == []
+
+
+def test_no_slot_is_left_open(texts: list[Texts]) -> None:
+    assert [as_line(text) for text in texts if "{" in as_line(text)] == []
+
+
+def test_every_family_is_measured(metrics: dict[str, Any]) -> None:
+    assert set(metrics["families"]) == FAMILIES
+    for figures in metrics["families"].values():
+        assert figures["failure_rate"] == pytest.approx(figures["failures"] / figures["cases"], abs=1e-4)
+        assert len(figures["examples"]) == min(3, figures["failures"])
+
+
+def test_bounds_are_of_families_that_exist(bundle_path: Path) -> None:
+    assert set(gate_of(bundle_path).max_failure_rate) - {"default"} <= FAMILIES
+
+
+def test_a_model_fails_less_than_half_of_the_suite(metrics: dict[str, Any]) -> None:
+    assert metrics["overall"]["failure_rate"] < 0.5
+
+
+@pytest.mark.skipif(BUNDLE_VARIABLE not in os.environ, reason="a model of one epoch need not stay within the bounds")
+def test_the_bundle_stays_within_its_bounds(metrics: dict[str, Any], bundle_path: Path) -> None:
+    assert gate_of(bundle_path).broken(metrics["families"]) == []
 
 
 def test_anger_raises_priority(scorer: Scorer) -> None:
-    calm, angry = (score(scorer, texts) for texts in zip(*ANGRIER, strict=True))
-    assert most([b.priority.score > a.priority.score for a, b in zip(calm, angry, strict=True)])
+    calm, angry = ([priority(scorer, text) for text in side] for side in zip(*ANGRIER, strict=True))
+    raised = [after > before for before, after in zip(calm, angry, strict=True)]
+    assert sum(raised) >= len(raised) - 1  # a briefly trained model may miss one
 
 
-def test_stakes_raise_urgency(scorer: Scorer) -> None:
-    idle, pressing = (score(scorer, texts) for texts in zip(*MORE_URGENT, strict=True))
-    assert most([urgency(b) > urgency(a) + 0.3 for a, b in zip(idle, pressing, strict=True)])
-
-
-def test_sentiment_follows_the_meaning(scorer: Scorer) -> None:
-    better, worse = (score(scorer, texts) for texts in zip(*WORSE_SENTIMENT, strict=True))
-    assert most([sentiment(a) > sentiment(b) for a, b in zip(better, worse, strict=True)])
-
-
-def test_signals_are_higher_where_they_are_expressed(scorer: Scorer) -> None:
-    given, absent = (score(scorer, [case[index] for case in SIGNALS]) for index in (1, 2))
-    pairs = zip((case[0] for case in SIGNALS), given, absent, strict=True)
-    assert most([(a.signals or {})[name] > (b.signals or {})[name] for name, a, b in pairs])
-
-
-@pytest.mark.parametrize(("template", "fillings"), SAME)
-def test_names_and_places_never_cost_a_whole_level(scorer: Scorer, template: str, fillings: Sequence[str]) -> None:
-    levels = [frustration(answer) for answer in score(scorer, [template.format(filling) for filling in fillings])]
-    assert max(levels) - min(levels) < 1.0  # 0.5 is the aim; LOG.md says how far from it the model is
-
-
-def test_what_was_said_before_matters(scorer: Scorer) -> None:
-    last = Turn(role="customer", text="No.")
-    calm = (Turn(role="customer", text="hi!"), Turn(role="agent", text="Hello! Anything else?"), last)
-    tense = (
-        Turn(role="customer", text="Third time I write. Nobody fixed it, this is ridiculous!!"),
-        Turn(role="agent", text="Did the reset help this time?"),
-        last,
-    )
-    calmly, tensely = scorer.score(
-        [job for turns in (calm, tense) for job in last_turn(Conversation(id="c", turns=turns))]
-    )
-    assert frustration(tensely) > frustration(calmly)
-    assert (tensely.boil_over or 0) > (calmly.boil_over or 0)
+def priority(scorer: Scorer, text: str) -> int:
+    (answer,) = scorer.score(last_turn(Conversation(id="case", turns=(Turn(role="customer", text=text),))))
+    return answer.priority.score

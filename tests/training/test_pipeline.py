@@ -19,7 +19,7 @@ print(json.dumps(model.predict([{"id": "a", "text": "still no refund, third time
 
 
 def test_every_stage_leaves_its_metrics(workshop: Workshop) -> None:
-    for stage in ("ingest", "prepare", "train", "calibrate", "evaluate", "export"):
+    for stage in ("ingest", "prepare", "train", "calibrate", "evaluate", "export", "behaviour"):
         assert json.loads((workshop.root / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))
 
 
@@ -74,6 +74,7 @@ def test_the_run_tells_what_it_did(workshop: Workshop) -> None:
     assert run["p"]["calibrate.l2"]
     assert run["m"]["evaluate.heads.frustration.quadratic_kappa.value"] > 0
     assert run["m"]["export.parity.frustration.label_disagreement"] >= 0
+    assert 0 <= run["m"]["behaviour.families.sarcasm.failure_rate"] <= 1
     assert "curve.eval_loss" in run["m"]
     assert any(name.startswith("evaluate.slices.negated") for name in run["m"])
     assert run["t"]["data_hash"].startswith("sha256:")

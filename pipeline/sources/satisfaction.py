@@ -9,12 +9,12 @@ from statistics import mean
 from typing import Any
 
 from pipeline.conversation import Conversation, Turn
-from pipeline.sources.source import FormatChanged, Source, read_json_rows
+from pipeline.sources.source import Fields, FormatChanged, Source, read_json_rows
 
 
 def read(name: str, folder: Path) -> Iterator[Conversation]:
     """One conversation a dialogue, `satisfaction` on every customer turn that was rated."""
-    fields = {"role": str, "text": str, "satisfaction": (list, type(None))}
+    fields: Fields = {"role": str, "text": str, "satisfaction": (list, type(None))}
     for row in read_json_rows(folder / f"{name}.jsonl", {"id": str, "turns": list}, fields):
         try:
             turns = tuple(_turn(turn) for turn in row["turns"])
@@ -51,6 +51,11 @@ def _source(name: str, title: str) -> Source:
         home="https://github.com/sunnweiwei/user-satisfaction-simulation",
         heads=("satisfaction",),
         files=(f"{name}.jsonl",),
+        labelled_by="a crowd, several readers a turn, whose votes become one rating",
+        warts=(
+            "customers of an assistant that books and looks up: anger hardly occurs",
+            "most ratings differ from the middle by one reader's vote alone",
+        ),
         read=partial(read, name),
     )
 

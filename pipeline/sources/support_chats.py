@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.conversation import Conversation, Turn
 from pipeline.sources.signals import FILE as SIGNALS
-from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
 from pipeline.sources.source import Source, read_json_rows
 from pipeline.vocabulary import Labels
 
@@ -37,5 +37,11 @@ SOURCE = Source(
     heads=HEADS,
     files=(FILE,),
     labels=(SIGNALS,),
+    labelled_by=LABELLED_BY,
+    warts=(
+        "the customers wrote French or Portuguese; the English is a machine's, corrected by people",
+        "#NAME#, #PRS_ORG# and the like stand for what was anonymised; notices of uploads stand among the turns",
+        "few industries; strong frustration and high urgency are rare",
+    ),
     read=read,
 )

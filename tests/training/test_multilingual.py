@@ -26,9 +26,9 @@ SENTENCES = [
 ]
 RUN = """
 from pipeline import ingest, prepare
-from training import calibrate, evaluate, export, train
+from training import abstention, calibrate, cards, evaluate, export, train
 
-for stage in (ingest, prepare, train, calibrate, evaluate, export):
+for stage in (ingest, prepare, train, calibrate, evaluate, export, abstention, cards):
     stage.main()
 """
 
@@ -112,6 +112,12 @@ def test_the_same_bundle_validated_on_english_alone_refuses_french(multilingual:
     english = replace(multilingual, card=multilingual.card.model_copy(update={"languages": ("en",)}))
     assert ask(english, FRENCH) == "language"
     assert ask(english, FRENCH, "oui") == "language"
+
+
+def test_the_cards_tell_of_it(trained: Workshop, encoder: Path) -> None:
+    card = (trained.root / "metrics" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"encoder: `{encoder}`" in card
+    assert "validated on: en, fr, pt, de" in card
 
 
 def test_a_message_fills_the_whole_encoding(multilingual: Bundle) -> None:

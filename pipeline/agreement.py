@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.conversation import Conversation
 from pipeline.scores import flags_f1, quadratic_kappa
 from pipeline.vocabulary import Labels, Vocabulary
+
+K = TypeVar("K")
 
 
 class BlindLabels(BaseModel):
@@ -30,9 +33,18 @@ def read_blind(path: Path) -> list[BlindLabels]:
 def agreement(
     conversations: Sequence[Conversation], blind: Sequence[BlindLabels], vocabulary: Vocabulary
 ) -> dict[str, float]:
-    """Quadratic kappa per distribution head and micro-F1 per multilabel head, over the turns labelled twice."""
+    """How well the second labels of turns agree with those that the conversations carry."""
     first = {(c.id, i): turn.labels for c in conversations for i, turn in enumerate(c.turns) if turn.labels}
-    pairs = [(first[row.conversation, row.turn], row.labels) for row in blind]
+    return compare([(first[row.conversation, row.turn], row.labels) for row in blind], vocabulary)
+
+
+def label_agreement(first: Mapping[K, Labels], second: Mapping[K, Labels], vocabulary: Vocabulary) -> dict[str, float]:
+    """How well two labellings agree over the rows that both speak of."""
+    return compare([(first[key], labels) for key, labels in second.items() if key in first], vocabulary)
+
+
+def compare(pairs: Sequence[tuple[Labels, Labels]], vocabulary: Vocabulary) -> dict[str, float]:
+    """Quadratic kappa per distribution head and micro-F1 per multilabel head, over turns labelled twice."""
     result: dict[str, float] = {"turns": len(pairs)}
     for name, head in vocabulary.heads.items():
         both = [(head.target(a[name]), head.target(b[name])) for a, b in pairs if name in a and name in b]

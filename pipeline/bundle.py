@@ -104,7 +104,7 @@ class Bundle:
 def load_bundle(path: Path, threads: int = 1) -> Bundle:
     """The bundle in a folder, hashes checked and golden inputs replayed. Raises BundleRefused."""
     digest = check_manifest(path)
-    card = _read_card(path / LAYOUT.card)
+    card = read_card(path / LAYOUT.card)
     encoder = Encoder(Tokenizer.from_file(str(path / LAYOUT.tokenizer)), card.encoding)
     engine = OpenVinoEngine(path / LAYOUT.engine, threads)
     bundle = Bundle(
@@ -147,7 +147,8 @@ def bundle_digest(path: Path) -> str:
     return "sha256:" + sha256(path / LAYOUT.manifest)
 
 
-def _read_card(path: Path) -> Card:
+def read_card(path: Path) -> Card:
+    """The card in a file, hashes unchecked. Raises BundleRefused."""
     try:
         values = json.loads(path.read_bytes())
     except ValueError:

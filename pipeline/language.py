@@ -6,6 +6,7 @@ Short messages are hard: below `MIN_LETTERS` nothing is claimed.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,17 +16,33 @@ from pipeline.text import words_only
 
 MIN_LETTERS = 12
 MAX_CHARACTERS = 400
+_LANGUAGES = 176  # all that the model knows
+_LEAST = 0.001  # what is less likely is left out, which is most of them
 _LETTERS = re.compile(r"[^\W\d_]")
 _NOISE = re.compile(r"[^\w\s'’.,!?-]|#\w+")
 
 
 @dataclass(frozen=True)
 class Language:
-    """ISO 639-1 (or -3) code, and the probabilities of it and of English."""
+    """The likeliest language's ISO 639-1 (or -3) code, the probabilities, and how many letters it is told from."""
 
     code: str
-    probability: float
-    english: float
+    chances: Mapping[str, float]
+    letters: int
+
+    @property
+    def probability(self) -> float:
+        """The probability of the likeliest language."""
+        return self.chances[self.code]
+
+    def among(self, languages: Collection[str]) -> float:
+        """The probability that it is one of these languages, `pt-BR` being `pt`."""
+        return sum(self.chances.get(code, 0.0) for code in {primary(language) for language in languages})
+
+
+def primary(language: str) -> str:
+    """The language itself of a tag that may name a region or a script too: `pt` of `pt-BR`."""
+    return re.split(r"[-_]", language.strip().lower(), maxsplit=1)[0]
 
 
 @lru_cache(maxsize=1)
@@ -36,10 +53,10 @@ def _detector() -> LangDetector:
 def identify(text: str) -> Language | None:
     """The most likely language of a message; None where there are too few letters to tell."""
     plain = _NOISE.sub(" ", words_only(text)).lower()[:MAX_CHARACTERS]
-    if len(_LETTERS.findall(plain)) < MIN_LETTERS:
+    letters = len(_LETTERS.findall(plain))
+    if letters < MIN_LETTERS:
         return None
-    found = _detector().detect(plain.replace("\n", " "), k=3)
+    found = _detector().detect(plain.replace("\n", " "), k=_LANGUAGES, threshold=_LEAST)
     if not found:
         return None
-    english = next((float(row["score"]) for row in found if row["lang"] == "en"), 0.0)
-    return Language(str(found[0]["lang"]), float(found[0]["score"]), english)
+    return Language(str(found[0]["lang"]), {str(row["lang"]): float(row["score"]) for row in found}, letters)

@@ -90,3 +90,13 @@ def with_interval(measure: Measure, groups: NDArray[np.intp], rounds: int, seed:
     low, high = np.nanquantile(draws, [0.025, 0.975])
     value = measure(np.arange(len(groups)))
     return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def share_with_interval(count: int, total: int) -> dict[str, float]:
+    """A share of `total` rows (at least one) with its 95 % score interval (Wilson 1927), rows taken as independent."""
+    z = 1.959964
+    share, spread = count / total, z * z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * (share * (1 - share) / total + spread / (4 * total)) ** 0.5 / (1 + spread)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return {"value": round(share, 4), "low": round(low, 4), "high": round(high, 4)}

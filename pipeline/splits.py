@@ -62,9 +62,18 @@ def own_split(conversation: Conversation, config: SplitConfig) -> str:
 
 
 def near_duplicate_groups(conversations: Sequence[Conversation], config: SplitConfig) -> list[int]:
-    """A number for each conversation, the same for those that share a customer message, nearly or exactly."""
+    """A number for each conversation, the same for those that share a customer message, nearly or exactly, and for
+    those that are forms of one original (`meta.original`)."""
     said = [(n, c.turns[i].text) for n, c in enumerate(conversations) for i in c.customer_turns()]
     pairs = near_duplicates([text for _, text in said], config.near_duplicate, config.near_duplicate_words)
-    first, second = np.array([[said[i][0], said[j][0]] for i, j in pairs], dtype=np.intp).reshape(-1, 2).T
+    links = [(said[i][0], said[j][0]) for i, j in pairs] + _same_original(conversations)
+    first, second = np.array(links, dtype=np.intp).reshape(-1, 2).T
     linked = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(conversations),) * 2)
     return [int(group) for group in connected_components(linked, directed=False)[1]]
+
+
+def _same_original(conversations: Sequence[Conversation]) -> list[tuple[int, int]]:
+    """Each conversation that names its original beside the first that named the same one."""
+    seen: dict[object, int] = {}
+    originals = ((n, c.meta["original"]) for n, c in enumerate(conversations) if c.meta.get("original") is not None)
+    return [(seen.setdefault(original, number), number) for number, original in originals]

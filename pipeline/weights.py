@@ -28,6 +28,10 @@ class WeightsChanged(InputError):
     """The encoder's weights are not the ones that were expected."""
 
 
+class TokenizerMissing(ValueError):
+    """The encoder comes without `tokenizer.json`, which is all that serving needs of a tokenizer."""
+
+
 def encoder_folder(encoder: TrainedEncoder) -> Path:
     """The folder that holds the encoder's config, tokenizer and weights, downloaded first if it is on a hub."""
     if encoder.name == BUNDLED_ENCODER:
@@ -49,5 +53,8 @@ def check_weights(encoder: TrainedEncoder, folder: Path) -> None:
 
 
 def load_tokenizer(encoder: TrainedEncoder) -> Tokenizer:
-    """The encoder's tokenizer, alone."""
-    return Tokenizer.from_file(str(encoder_folder(encoder) / "tokenizer.json"))
+    """The encoder's tokenizer, alone. Raises TokenizerMissing."""
+    file = encoder_folder(encoder) / "tokenizer.json"
+    if not file.is_file():
+        raise TokenizerMissing(f"{encoder.name}: no tokenizer.json; save its fast tokenizer beside the weights first")
+    return Tokenizer.from_file(str(file))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
-AbstentionReason = Literal["no_customer_text", "no_words", "language"]
+from pipeline.abstention import Reason
 
 
 class Shape(BaseModel):
@@ -49,7 +47,7 @@ class Priority(Shape):
 class Abstention(Shape):
     """Why the model would not judge."""
 
-    reason: AbstentionReason
+    reason: Reason
     detail: str
 
 

@@ -14,19 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.abstention import why_not
 from pipeline.bundle import Bundle, load_bundle
 from pipeline.conversation import Conversation
 from pipeline.encode import Input, read_turn
 from pipeline.heads import Floats, choose, expected
-from pipeline.language import identify
-from pipeline.text import has_words, words_only
 from serving.answers import Abstention, Answer, Level, ModelName, Priority, Satisfaction, Sentiment
 from serving.policy import Decision, Policy, load_policy
 
-SHORT_WORDS = 6
-SHORT_CERTAINTY = 0.95
-LONG_CERTAINTY = 0.7
-VALIDATED_AT_MOST = 0.1
 LONGEST_WAIT = 1e9  # minutes; JSON's integers may be too large for a float
 
 
@@ -79,24 +74,8 @@ class Scorer:
         if job.turn is None:
             return Abstention(reason="no_customer_text", detail="the customer has said nothing")
         given = read_turn(job.conversation, job.turn, self.bundle.card.encoding)
-        text = given.message.text
-        if not text:
-            kinds = ", ".join(sorted({cut.kind for cut in given.message.cuts})) or "empty"
-            return Abstention(reason="no_customer_text", detail=f"nothing the customer wrote is left ({kinds})")
-        if not has_words(text):
-            return Abstention(reason="no_words", detail="no letter in it")
-        return self._foreign(text) or given
-
-    def _foreign(self, text: str) -> Abstention | None:
-        """An abstention where the text is surely in a language that the model was not validated on."""
-        found, languages = identify(text), self.bundle.card.languages
-        if found is None or found.code in languages or found.english >= VALIDATED_AT_MOST:
-            return None
-        certain = SHORT_CERTAINTY if len(words_only(text).split()) < SHORT_WORDS else LONG_CERTAINTY
-        if found.probability < certain:
-            return None
-        detail = f"{found.code} ({found.probability:.2f}); validated on {', '.join(languages)}"
-        return Abstention(reason="language", detail=detail)
+        refused = why_not(given, self.bundle.card.languages, job.conversation.language)
+        return Abstention(reason=refused.reason, detail=refused.detail) if refused else given
 
     def _predict(self, judged: Sequence[Input]) -> Floats:
         if not judged:

@@ -73,10 +73,8 @@ class Workshop:
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-@pytest.fixture(scope="session")
-def empty_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The copy, before anything ran."""
-    root = tmp_path_factory.mktemp("workshop")
+def copy_project(root: Path) -> Workshop:
+    """A copy of what the pipeline needs, without corpora that are not the project's."""
     for name in PROJECT:
         source = ROOT / name
         ignore = shutil.ignore_patterns("__pycache__", "*.jsonl" if name == "data" else "")
@@ -84,7 +82,13 @@ def empty_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
             shutil.copytree(source, root / name, ignore=ignore)
         else:
             shutil.copy(source, root / name)
-    workshop = Workshop(root)
+    return Workshop(root)
+
+
+@pytest.fixture(scope="session")
+def empty_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The copy, before anything ran."""
+    workshop = copy_project(tmp_path_factory.mktemp("workshop"))
     workshop.run("dvc", "init", "--no-scm", "-q")
     return workshop
 

@@ -6,12 +6,15 @@ softmax, the others by sigmoid.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from pipeline.vocabulary import Head, Vocabulary
 
@@ -114,10 +117,34 @@ def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
+class EncoderIncomplete(ValueError):
+    """A pretrained encoder's weights lack some of its parameters."""
+
+
 def load_encoder(folder: Path) -> PreTrainedModel:
-    """The pretrained encoder of a folder, in float32, without a pooler of its own."""
+    """The pretrained encoder of a folder, in float32, without a pooler of its own. Raises EncoderIncomplete."""
     config = AutoConfig.from_pretrained(folder)
-    return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **without_pooler(config))
+    with quiet():
+        encoder, report = AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True, **without_pooler(config)
+        )
+    if report["missing_keys"]:
+        raise EncoderIncomplete(f"{folder}: no weights for {', '.join(sorted(report['missing_keys'])[:5])}")
+    return encoder
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress, and its report of weights that nobody asked for, off the screen."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:

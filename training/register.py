@@ -25,6 +25,7 @@ from pipeline.bundle import LAYOUT, check_manifest
 from pipeline.config import ROOT, load_config
 from pipeline.stage import METRICS, read_json, write_json
 from training.behaviour import BehaviourConfig, Gate
+from training.cards import DATA_CARD, MODEL_CARD
 from training.export import CURRENT
 from training.tracking import connect, resume_run
 
@@ -77,8 +78,11 @@ def registered_version(client: MlflowClient, digest: str) -> str | None:
 
 
 def log_bundle(client: MlflowClient, bundle: Path, digest: str) -> str:
-    """Log the bundle as a model of its run, with the code that runs it, and register it; the new version."""
+    """Log the bundle as a model of its run, with its cards and the code that runs it, and register it; the version."""
+    about = description_of(digest)
     with resume_run(), quiet():
+        for card in (MODEL_CARD, DATA_CARD) if about else ():
+            mlflow.log_artifact(str(card), "cards")
         info = mlflow.pyfunc.log_model(
             name="bundle",
             python_model=str(ROOT / "serving" / "pyfunc.py"),
@@ -89,7 +93,15 @@ def log_bundle(client: MlflowClient, bundle: Path, digest: str) -> str:
         )
     version = str(info.registered_model_version)
     client.set_model_version_tag(NAME, version, DIGEST_TAG, digest)
+    if about:
+        client.update_model_version(NAME, version, description=about)
     return version
+
+
+def description_of(digest: str, metrics: Path = METRICS / "cards.json") -> str | None:
+    """What the cards say of a bundle in short; None where the cards are of another bundle, or there are none."""
+    cards = read_json(metrics) if metrics.exists() else {}
+    return str(cards["summary"]) if cards.get("bundle") == digest else None
 
 
 @contextmanager

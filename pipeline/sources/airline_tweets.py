@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.conversation import Conversation, Turn
 from pipeline.sources.signals import FILE as SIGNALS
-from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
 from pipeline.sources.source import Source, read_json_rows
 
 FILE = "airline_tweets.jsonl"
@@ -36,5 +36,10 @@ SOURCE = Source(
     heads=("airline_sentiment", *HEADS),
     files=(FILE,),
     labels=(SIGNALS,),
+    labelled_by=f"a crowd (airline_sentiment); {LABELLED_BY} (the others, part of the rows)",
+    warts=(
+        "mentions, links and HTML entities stand in the text; a few rows were written by the company",
+        "the crowd calls nearly every problem negative, where this project keeps a plain question or fact neutral",
+    ),
     read=read,
 )

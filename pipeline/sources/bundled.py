@@ -26,5 +26,11 @@ SOURCE = Source(
     home="corpus/",
     heads=("sentiment", "frustration", "urgency", "signals", "satisfaction", "boil_over"),
     files=(),
+    labelled_by="the language models that wrote it, by this project's rules; 400 turns a second time, blind",
+    warts=(
+        "written by language models: wording and labels are their idea of how customers write and feel",
+        "the training split is hotter than life, so that rare cases are taught",
+        "English alone; brands and people are invented",
+    ),
     read=read,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.conversation import Conversation, Turn
 from pipeline.sources.signals import FILE as SIGNALS
-from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
 from pipeline.sources.source import Source, read_json_rows
 
 FILE = "complaint_tweets.jsonl"
@@ -36,5 +36,10 @@ SOURCE = Source(
     heads=("complaint", *HEADS),
     files=(FILE,),
     labels=(SIGNALS,),
+    labelled_by=f"two expert annotators (complaint); {LABELLED_BY} (the others, part of the rows)",
+    warts=(
+        "mentions, links and HTML entities stand in the text; a few rows were written by the company",
+        "some rows are random messages that address no company",
+    ),
     read=read,
 )

@@ -32,5 +32,7 @@ SOURCE = Source(
     home="https://github.com/behavioral-data/Empathy-Mental-Health",
     heads=(),
     files=(FILE,),
+    labelled_by="trained annotators (the reply's empathy)",
+    warts=("people in distress: no head learns from it, and it must not be used to judge anyone's health",),
     read=read,
 )

@@ -35,5 +35,7 @@ SOURCE = Source(
     heads=("goemotions",),
     files=(FILES["train"],),
     labels=(FILES["validation"],),
+    labelled_by="a crowd",
+    warts=("comments on Reddit: nobody asks for help and nobody answers for a company",),
     read=read,
 )

@@ -54,6 +54,11 @@ def _source(name: str, title: str) -> Source:
         home="https://github.com/sunnweiwei/user-satisfaction-simulation",
         heads=("satisfaction",),
         files=(f"{name}.jsonl",),
+        labelled_by="a crowd, several readers a turn, whose votes become one rating",
+        warts=(
+            "customers of an assistant that books and looks up: anger hardly occurs",
+            "most ratings differ from the middle by one reader's vote alone",
+        ),
         read=partial(read, name),
     )
 

@@ -13,6 +13,8 @@ from pipeline.vocabulary import Labels
 
 FILE = "signals.jsonl"
 OWN = ROOT / "corpus" / "labels" / "first.jsonl"
+SECOND = ROOT / "corpus" / "labels" / "second.jsonl"
+LABELLED_BY = "language-model annotators by this project's rules"
 HEADS = ("sentiment", "frustration", "urgency", "signals")
 _FIELDS: Fields = {
     "source": str,

@@ -27,7 +27,8 @@ class FormatChanged(InputError):
 class Source:
     """A corpus: where it comes from, what may be done with it, what it teaches, and how to read it.
 
-    Without `files` the corpus is skipped; `labels` are files that add labels where they are there.
+    Without `files` the corpus is skipped; `labels` are files that add labels where they are there. `labelled_by` says
+    whose judgement the labels are, `warts` what a user of the corpus should know beforehand.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Source:
     heads: tuple[str, ...]
     files: tuple[str, ...]
     labels: tuple[str, ...] = field(kw_only=True, default=())
+    labelled_by: str = field(kw_only=True, default="not said")
+    warts: tuple[str, ...] = field(kw_only=True, default=())
     read: Callable[[Path], Iterator[Any]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.conversation import Conversation, Turn
 from pipeline.sources.signals import FILE as SIGNALS
-from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
 from pipeline.sources.source import Source, read_json_rows
 from pipeline.vocabulary import Labels
 
@@ -21,7 +21,11 @@ def read(folder: Path) -> Iterator[Conversation]:
     for row in read_json_rows(folder / FILE, {"id": str, "turns": list}, {"role": str, "text": str}):
         turns = tuple(_turn(turn, signals.get((row["id"], index))) for index, turn in enumerate(row["turns"]))
         yield Conversation(
-            id=f"support_chats-{row['id']}", channel="chat", language="en", turns=turns, meta={"industry": "devices"}
+            id=f"support_chats-{row['id']}",
+            channel="chat",
+            language="en",
+            turns=turns,
+            meta={"industry": "devices", "original": row["id"]},
         )
 
 
@@ -37,5 +41,11 @@ SOURCE = Source(
     heads=HEADS,
     files=(FILE,),
     labels=(SIGNALS,),
+    labelled_by=LABELLED_BY,
+    warts=(
+        "the customers wrote French or Portuguese; the English is a machine's, corrected by people",
+        "#NAME#, #PRS_ORG# and the like stand for what was anonymised; notices of uploads stand among the turns",
+        "few industries; strong frustration and high urgency are rare",
+    ),
     read=read,
 )

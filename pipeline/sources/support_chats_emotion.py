@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.conversation import Conversation, Turn
 from pipeline.sources.signals import FILE as SIGNALS
-from pipeline.sources.signals import HEADS, load_signals
+from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
 from pipeline.sources.source import FormatChanged, Source, read_json_rows
 from pipeline.vocabulary import Labels
 
@@ -29,7 +29,7 @@ def read(folder: Path) -> Iterator[Conversation]:
             channel="chat",
             language="en",
             turns=turns,
-            meta={"industry": "devices", "split": SPLITS[row["split"]]},
+            meta={"industry": "devices", "original": row["id"], "split": SPLITS[row["split"]]},
         )
 
 
@@ -48,5 +48,11 @@ SOURCE = Source(
     heads=("emotion", *HEADS),
     files=(FILE,),
     labels=(SIGNALS,),
+    labelled_by=f"professional annotators by the sentence (emotion); {LABELLED_BY} (the others, in part)",
+    warts=(
+        "the customers wrote German or Portuguese and are read in English translation",
+        "most of its Portuguese chats are also in support_chats, under the same id",
+        "an emotion of any sentence counts for the whole turn",
+    ),
     read=read,
 )

@@ -37,5 +37,7 @@ SOURCE = Source(
     home="https://github.com/cardiffnlp/tweeteval",
     heads=("sentiment",),
     files=(FILE,),
+    labelled_by="a crowd",
+    warts=("tweets of every kind, few of them to a company",),
     read=read,
 )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.language import identify
+from pipeline.language import identify, primary
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_languages_are_told_apart(code: str, text: str) -> None:
     assert found is not None
     assert found.code == code
     assert found.probability > 0.5
-    assert (found.english > 0.5) == (code == "en")
+    assert (found.among(["en"]) > 0.5) == (code == "en")
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,21 @@ def test_shouting_is_the_same_language() -> None:
     assert found.code == "en"
 
 
+def test_several_languages_count_together_and_regions_do_not_matter() -> None:
+    found = identify("Où est mon colis ? J'attends depuis trois semaines maintenant.")
+    assert found is not None
+    assert found.among(["en", "fr-CA", "fr"]) == pytest.approx(found.among(["en"]) + found.probability)
+
+
+@pytest.mark.parametrize(("tag", "code"), [("pt-BR", "pt"), (" FR ", "fr"), ("zh_Hant", "zh"), ("de", "de")])
+def test_the_language_of_a_tag(tag: str, code: str) -> None:
+    assert primary(tag) == code
+
+
 @settings(deadline=None)
 @given(text=st.text(st.characters(codec=None), max_size=600))
 def test_any_text_has_a_language_or_none(text: str) -> None:
     found = identify(text)
     if found is not None:
         assert 0 < found.probability <= 1.001
-        assert found.english <= found.probability
+        assert found.among(["en"]) <= found.probability

@@ -16,6 +16,7 @@ from pipeline.scores import (
     hot_targets,
     macro_f1,
     quadratic_kappa,
+    share_with_interval,
     with_interval,
 )
 from pipeline.vocabulary import load_vocabulary
@@ -144,3 +145,9 @@ def test_rows_of_a_conversation_need_not_stand_together() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     assert interval(VALUES, CHATS) == interval(VALUES, CHATS)
     assert interval(VALUES, CHATS, seed=2) != interval(VALUES, CHATS)
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    assert share_with_interval(1, 10) == {"value": 0.1, "low": 0.0179, "high": 0.4042}
+    assert share_with_interval(0, 50)["low"] == 0.0
+    assert share_with_interval(50, 50) == {"value": 1.0, "low": 0.9287, "high": 1.0}

@@ -65,6 +65,12 @@ def test_groups_reach_through_what_links_them() -> None:
     assert first == second == third != alone
 
 
+def test_forms_of_one_original_stay_together() -> None:
+    forms = [talk(text, name=text).model_copy(update={"meta": {"original": "chat 7"}}) for text in ("hi", "hello")]
+    first, second, other = near_duplicate_groups([*forms, talk("good day", name="d")], CONFIG)
+    assert first == second != other
+
+
 def test_short_messages_link_nothing() -> None:
     assert len(set(near_duplicate_groups([talk("thanks a lot", name=str(n)) for n in range(3)], CONFIG))) == 3
 

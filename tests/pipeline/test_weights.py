@@ -8,6 +8,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.weights import (
     BUNDLED_ENCODER,
+    TokenizerMissing,
     TrainedEncoder,
     WeightsChanged,
     check_weights,
@@ -35,6 +36,11 @@ def test_a_folder_is_an_encoder(folder: Path) -> None:
     encoder = TrainedEncoder(name=str(folder))
     assert encoder_folder(encoder) == folder
     assert load_tokenizer(encoder).encode("late again").tokens[:4] == ["[CLS]", "late", "again", "[SEP]"]
+
+
+def test_an_encoder_without_a_fast_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerMissing, match=r"no tokenizer\.json"):
+        load_tokenizer(TrainedEncoder(name=str(tmp_path)))
 
 
 def test_any_other_name_is_asked_of_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

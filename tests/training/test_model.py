@@ -1,11 +1,15 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, BertModel
+from transformers.utils import logging
 
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from training.checkpoint import load_model, new_model, save_model
-from training.model import OrdinalHead, SimmerModel, mean_over, start_from_priors
+from training.model import EncoderIncomplete, OrdinalHead, SimmerModel, load_encoder, mean_over, start_from_priors
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,23 @@ def test_a_saved_model_predicts_the_same(
     given = inputs([2, 5, 6, 7, 3])
     assert kept == vocabulary
     torch.testing.assert_close(loaded(*given), model(*given))
+
+
+def test_an_encoder_is_loaded_without_a_word(
+    tiny_encoder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    BertModel(AutoConfig.from_pretrained(tiny_encoder)).save_pretrained(tmp_path)  # with a pooler nobody asks for
+    capfd.readouterr()
+    before = logging.get_verbosity()
+    load_encoder(tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert logging.get_verbosity() == before
+
+
+def test_an_encoder_that_lacks_weights_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_encoder, tmp_path / "encoder"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["embeddings.word_embeddings.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderIncomplete, match=r"no weights for embeddings\.word_embeddings\.weight"):
+        load_encoder(folder)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.bundle import LAYOUT, load_bundle
 from tests.conftest import ROOT, Workshop
+from tests.test_architecture import STAGES
 
 PREDICT = """
 import json, mlflow
@@ -16,10 +17,18 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 model = mlflow.pyfunc.load_model("models:/simmer@champion")
 print(json.dumps(model.predict([{"id": "a", "text": "still no refund, third time I ask"}, {"id": "b"}])))
 """
+REGISTERED = """
+import json, mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+client = mlflow.MlflowClient()
+version = client.get_model_version_by_alias("simmer", "champion")
+paths = [file.path for file in client.list_artifacts(version.run_id, "cards")]
+print(json.dumps({"description": version.description, "artifacts": paths}))
+"""
 
 
 def test_every_stage_leaves_its_metrics(workshop: Workshop) -> None:
-    for stage in ("ingest", "prepare", "train", "calibrate", "evaluate", "export", "behaviour"):
+    for stage in STAGES:
         assert json.loads((workshop.root / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))
 
 
@@ -87,6 +96,12 @@ def test_the_champion_predicts_through_mlflow(workshop: Workshop) -> None:
     assert good["model"]["bundle"].startswith("sha256:")
     assert bad["line"] == 2
     assert "turns" in bad["error"]
+
+
+def test_the_registered_version_carries_its_cards(workshop: Workshop) -> None:
+    done = json.loads(workshop.run(sys.executable, "-c", REGISTERED).stdout.strip().splitlines()[-1])
+    assert done["description"].startswith("Simmer, profile bundled")
+    assert sorted(done["artifacts"]) == ["cards/DATA_CARD.md", "cards/MODEL_CARD.md"]
 
 
 def test_a_bundle_is_registered_once(workshop: Workshop) -> None:

@@ -369,6 +369,7 @@ def test_auxiliary_heads_are_given_on_request_alone(bundle: Bundle) -> None:
         "airline_sentiment": [0.3333] * 3,
         "complaint": [0.5],
         "emotion": [0.5] * 8,
+        "goemotions": [0.5] * 28,
     }
     unasked = score(with_vocabulary(bundle, vocabulary), said("hello"))
     assert "auxiliary" not in json.loads(unasked.model_dump_json())

@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -68,7 +69,8 @@ def test_functions_are_small() -> None:
 
 
 def test_a_stage_is_a_module_a_section_and_a_metrics_file_of_one_name() -> None:
-    assert list(DVC["stages"]) == ["ingest", "prepare", "train", "calibrate", "evaluate", "export"]
+    order = ["ingest", "prepare", "train", "calibrate", "evaluate", "baselines", "export", "report"]
+    assert list(DVC["stages"]) == order
     sections = {
         f: yaml.safe_load((ROOT / "configs" / f).read_text(encoding="utf-8")) for f in ("data.yaml", "train.yaml")
     }
@@ -87,8 +89,13 @@ def test_every_profile_configures_every_stage() -> None:
         assert set(section) == {"bundled", "public"}
 
 
+def written(stage: dict[str, Any], kind: str) -> set[str]:
+    """The paths under `outs` or `plots`, with options of their own or without."""
+    return {path for entry in stage.get(kind, []) for path in ([entry] if isinstance(entry, str) else entry)}
+
+
 def test_dvc_depends_on_files_that_exist() -> None:
-    made = {out for stage in DVC["stages"].values() for out in stage.get("outs", [])}
+    made = {path for stage in DVC["stages"].values() for kind in ("outs", "plots") for path in written(stage, kind)}
     made |= {f"metrics/{name}.json" for name in DVC["stages"]}
     for stage in DVC["stages"].values():
         for dependency in stage["deps"]:

@@ -19,6 +19,7 @@ from pipeline.heads import Calibration, Floats, probabilities
 from pipeline.prepare import DATASET
 from pipeline.stage import METRICS, progress
 from pipeline.vocabulary import load_vocabulary
+from training.bootstrap import Resampling
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, load_model
 from training.foresight import conversation_report, forecasts, sweep, turn_report
@@ -34,7 +35,9 @@ SMALLEST_SLICE = 20
 
 
 class EvaluateConfig(Measuring):
-    """Bootstrap rounds, their seed, and the bins of calibration error."""
+    """Bootstrap rounds, their seed, and the bins of calibration error; slices are many and make do with fewer."""
+
+    slice_bootstrap: int
 
 
 def evaluate(
@@ -106,7 +109,7 @@ def hot_section(labelled: Labelled, chances: Floats, rows: Dataset, config: Eval
 
 def foresight_section(labelled: Labelled, chances: Floats, rows: Dataset, config: EvaluateConfig) -> dict[str, Any]:
     """What the boil-over head foresees, beside its baselines; nothing where the model has no such head."""
-    if "boil_over" not in labelled.known:
+    if "boil_over" not in labelled.vocabulary.heads:
         return {}
     turns, known = turns_of(labelled, chances, rows)
     scores = forecasts(turns, boil_over_of(labelled, chances)[known])
@@ -129,9 +132,10 @@ def slice_report(
 ) -> dict[str, Any]:
     """Rows, and the one leading figure of each main head with its interval, over some of the rows [rows]."""
     report: dict[str, Any] = {"rows": int(chosen.sum())}
+    rounds = Resampling(bootstrap=config.slice_bootstrap, seed=config.seed)
     for name, judged in heads.items():
         part = judged.among(chosen[labelled.known[name]])
-        found = leading(part, config) if not judged.head.auxiliary and len(part.chance) >= SMALLEST_SLICE else None
+        found = leading(part, rounds) if not judged.head.auxiliary and len(part.chance) >= SMALLEST_SLICE else None
         if found:
             measure, figure = found
             report[name] = {
@@ -151,7 +155,7 @@ def curves(labelled: Labelled, chances: Floats, rows: Dataset) -> dict[str, list
         return {"queue": [], "foresight": []}
     parts = {"all": turns, **turns.parts()}
     queue = [(name, *step) for name, part in parts.items() for step in queue_curve(part)]
-    if "boil_over" not in labelled.known:
+    if "boil_over" not in labelled.vocabulary.heads:
         return {"queue": queue, "foresight": []}
     return {"queue": queue, "foresight": sweep(forecasts(turns, boil_over_of(labelled, chances)[known]), turns)}
 

@@ -6,7 +6,7 @@ can be judged: in three groups (negative, neutral, positive), never among five l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,12 @@ def by_source(judged: Judged, sources: NDArray[np.str_], config: Measuring) -> d
     return {**head_report(judged, config), "sources": parts}
 
 
+def figure_of(report: Mapping[str, Any], name: str) -> Figure | None:
+    """The figure of this name, as `leading_name` names it, in a head's report; None where it has none."""
+    found: Figure | None = report.get(name, {}).get("macro_f1") if name == "three_way" else report.get(name)
+    return found
+
+
 def leading(judged: Judged, config: Resampling) -> tuple[str, Figure] | None:
     """Name and interval of the figure that stands for a head: see `leading_name`; None where rows say nothing."""
     if judged.head.exclusive:
@@ -102,7 +108,7 @@ def leading(judged: Judged, config: Resampling) -> tuple[str, Figure] | None:
     return (name, found[name]) if name else None
 
 
-def leading_name(report: dict[str, Any]) -> str | None:
+def leading_name(report: Mapping[str, Any]) -> str | None:
     """Which figure of a report stands for it: agreement where values have an order, else ranking quality."""
     order = ("quadratic_kappa", "macro_f1", "average_precision", "three_way")
     return next((name for name in order if name in report), None)

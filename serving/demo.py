@@ -151,8 +151,7 @@ def where_to_look() -> list[tuple[str, str]]:
         ("serve the scorer", "make serve, then http://127.0.0.1:8000/docs"),
         ("score a file", ".venv/bin/simmer score IN.jsonl -o OUT.jsonl"),
         ("see the experiments", ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"),
-        ("see the plots", "metrics/plots/"),
-        ("read the figures", "metrics/evaluate.json, metrics/export.json"),
+        ("read the report", "metrics/report.html"),
         ("change the policy", "configs/routing.yaml"),
     ]
 

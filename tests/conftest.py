@@ -97,7 +97,8 @@ def empty_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 def workshop(empty_workshop: Workshop) -> Workshop:
     """The copy after `dvc repro` of a short training on the whole bundled corpus, registered as @champion."""
     empty_workshop.configure("train.yaml", "train", epochs=1)
-    empty_workshop.configure("train.yaml", "evaluate", bootstrap=50)
+    empty_workshop.configure("train.yaml", "evaluate", bootstrap=50, slice_bootstrap=20)
+    empty_workshop.configure("train.yaml", "baselines", bootstrap=20, train_rows=300, test_rows=300)
     empty_workshop.configure("train.yaml", "export", max_label_disagreement=0.05)  # one epoch leaves it undecided
     empty_workshop.configure("train.yaml", "behaviour", gate={"max_failure_rate": {"default": 1.0}, "margin": 0.0})
     empty_workshop.run("dvc", "repro")

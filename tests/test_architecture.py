@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,19 @@ MAY_IMPORT = {"pipeline": {"pipeline"}, "training": {"pipeline", "training"}, "s
 ONLY_IN_TRAINING = {"torch", "transformers", "accelerate", "nncf", "onnx", "onnxscript", "sklearn", "matplotlib"}
 NOT_IN_SERVING = ONLY_IN_TRAINING | {"pandas", "datasets", "scipy"}
 LONGEST_FUNCTION = 40
-STAGES = ["ingest", "prepare", "train", "calibrate", "evaluate", "export", "behaviour", "abstention", "cards"]
+STAGES = [
+    "ingest",
+    "prepare",
+    "train",
+    "calibrate",
+    "evaluate",
+    "baselines",
+    "export",
+    "behaviour",
+    "abstention",
+    "cards",
+    "report",
+]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -88,9 +101,13 @@ def test_every_profile_configures_every_stage() -> None:
         assert set(section) == {"bundled", "public"}
 
 
+def written(stage: dict[str, Any], kind: str) -> set[str]:
+    """The paths under `outs` or `plots`, with options of their own or without."""
+    return {path for entry in stage.get(kind, []) for path in ([entry] if isinstance(entry, str) else entry)}
+
+
 def test_dvc_depends_on_files_that_exist() -> None:
-    outs = [out for stage in DVC["stages"].values() for out in stage.get("outs", [])]
-    made = {name for out in outs for name in (out if isinstance(out, dict) else [out])}
+    made = {path for stage in DVC["stages"].values() for kind in ("outs", "plots") for path in written(stage, kind)}
     made |= {f"metrics/{name}.json" for name in DVC["stages"]}
     for stage in DVC["stages"].values():
         for dependency in stage["deps"]:

@@ -27,7 +27,7 @@ from pipeline.prepare import PrepareConfig
 from pipeline.scores import share_with_interval
 from pipeline.sources import SOURCES, FormatChanged, SourceMissing
 from pipeline.sources.source import read_json_rows
-from pipeline.stage import CORPORA, progress
+from pipeline.stage import CORPORA, progress, run
 from pipeline.text import words_only
 from training.export import ExportConfig
 from training.tracking import finish_stage
@@ -156,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,7 +20,7 @@ from pipeline.conversation import Conversation
 from pipeline.encode import read_turn
 from pipeline.heads import Floats, choose, expected
 from pipeline.predictor import Predictor
-from pipeline.stage import MODELS, steps
+from pipeline.stage import MODELS, run, steps
 from training.suite import LEVELS, Case, Reading, Readings, Texts, load_suite
 from training.tracking import finish_stage
 
@@ -141,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

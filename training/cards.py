@@ -23,7 +23,7 @@ from pipeline.config import Config, current_profile, load_config
 from pipeline.ingest import IngestConfig
 from pipeline.sources import SOURCES, Source
 from pipeline.sources.signals import SECOND, load_signals, read_labels
-from pipeline.stage import CORPORA, METRICS, MODELS, read_json
+from pipeline.stage import CORPORA, METRICS, MODELS, read_json, run
 from pipeline.vocabulary import Vocabulary
 from training.checkpoint import MODEL, WEIGHTS
 from training.tracking import finish_stage
@@ -227,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,181 +2,162 @@
 
     python -m training.evaluate          metrics/evaluate.json, metrics/plots/
 
-Every figure carries a bootstrap interval over conversations; slices show where the model is weak.
+Every figure carries a bootstrap interval over conversations and stands for each corpus by itself too; slices show where
+the model is weak. What is worth beating is measured by `training.baselines`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, load_from_disk
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pipeline.config import Config, current_profile, load_config
-from pipeline.heads import Calibration, Floats, choose, probabilities
+from pipeline.config import current_profile, load_config
+from pipeline.heads import Calibration, Floats, probabilities
 from pipeline.prepare import DATASET
-from pipeline.scores import (
-    Measure,
-    accuracy,
-    expected_calibration_error,
-    flags_f1,
-    macro_f1,
-    quadratic_kappa,
-    with_interval,
-)
 from pipeline.stage import METRICS, progress, run
-from pipeline.text import normalise
-from pipeline.vocabulary import Head, load_vocabulary
+from pipeline.vocabulary import load_vocabulary
+from training.bootstrap import Resampling
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, load_model
+from training.foresight import conversation_report, forecasts, sweep, turn_report
+from training.hot import Turns, hot_probability, hot_report, hot_turns, queue_curve, queue_report
 from training.labelled import Labelled, score_split
-from training.plots import write_plots
+from training.measures import Bools, Judged, Measuring, by_source, leading
+from training.plots import write_curves, write_plots
+from training.slices import slices
 from training.tracking import finish_stage
 
 PLOTS = METRICS / "plots"
 SMALLEST_SLICE = 20
 
-_NEGATION = re.compile(r"\b(?:not?|never|nothing|nobody|none|neither|nor|without|hardly|cannot)\b|n['’]t\b", re.I)
 
+class EvaluateConfig(Measuring):
+    """Bootstrap rounds, their seed, and the bins of calibration error; slices are many and make do with fewer."""
 
-class EvaluateConfig(Config):
-    """Bootstrap rounds, their seed, and the bins of calibration error."""
-
-    bootstrap: int
-    seed: int
-    ece_bins: int
+    slice_bootstrap: int
 
 
 def evaluate(
     labelled: Labelled, chances: Floats, rows: Dataset, calibration: Calibration, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Metrics per head over all rows, and per slice of rows. `chances` are calibrated probabilities [rows, outputs]."""
-    groups = np.unique(rows["conversation"], return_inverse=True)[1]
+    """Figures per head, of hot turns and their queue, of foresight, and per slice of rows.
+
+    `chances` are calibrated probabilities [rows, outputs].
+    """
+    sources = np.array([str(name) for name in rows["source"]])
+    heads = judged_heads(labelled, chances, rows, calibration)
     return {
         "rows": len(rows),
         "heads": {
-            name: head_metrics(name, labelled, chances, calibration, groups, config)
-            for name in progress(list(labelled.vocabulary.heads), "resampling")
+            name: by_source(judged, sources[labelled.known[name]], config)
+            for name, judged in progress(list(heads.items()), "resampling")
         },
+        **hot_section(labelled, chances, rows, config),
+        "foresight": foresight_section(labelled, chances, rows, config),
         "slices": {
-            name: slice_metrics(labelled, chances, chosen)
-            for name, chosen in slices(rows)
+            name: slice_report(heads, labelled, chosen, config)
+            for name, chosen in progress(list(slices(rows)), "slicing")
             if chosen.sum() >= SMALLEST_SLICE
         },
     }
 
 
-def head_metrics(
-    name: str,
-    labelled: Labelled,
-    chances: Floats,
-    calibration: Calibration,
-    groups: NDArray[np.intp],
-    config: EvaluateConfig,
+def judged_heads(labelled: Labelled, chances: Floats, rows: Dataset, calibration: Calibration) -> dict[str, Judged]:
+    """Every head's probabilities beside what holds, in the rows that know it."""
+    groups = np.unique(rows["conversation"], return_inverse=True)[1]
+    return {
+        name: Judged(
+            head=labelled.vocabulary.heads[name],
+            chance=labelled.among(name, chances),
+            target=labelled.among(name, labelled.target),
+            thresholds=np.array(calibration.thresholds[where]),
+            groups=groups[labelled.known[name]],
+        )
+        for name, where in labelled.vocabulary.slices().items()
+    }
+
+
+def turns_of(labelled: Labelled, chances: Floats, rows: Dataset) -> tuple[Turns, Bools]:
+    """The turns whose labels say whether they are hot, and which of the rows [rows] they are."""
+    hot, known = hot_turns(labelled)
+    everything = Turns(
+        chance=hot_probability(chances, labelled.vocabulary),
+        hot=hot,
+        groups=np.unique(rows["conversation"], return_inverse=True)[1],
+        order=np.array(rows["turn"], dtype=np.intp),
+        sources=np.array([str(name) for name in rows["source"]]),
+    )
+    return everything.among(known), known
+
+
+def hot_section(labelled: Labelled, chances: Floats, rows: Dataset, config: EvaluateConfig) -> dict[str, Any]:
+    """How well hot turns are told, and what a queue in that order is worth, over all and per corpus."""
+    turns, known = turns_of(labelled, chances, rows)
+    if not known.any():
+        return {}
+    return {
+        name: {
+            **report(turns, config),
+            "sources": {source: report(part, config) for source, part in turns.parts().items()},
+        }
+        for name, report in (("hot", hot_report), ("queue", queue_report))
+    }
+
+
+def foresight_section(labelled: Labelled, chances: Floats, rows: Dataset, config: EvaluateConfig) -> dict[str, Any]:
+    """What the boil-over head foresees, beside its baselines; nothing where the model has no such head."""
+    if "boil_over" not in labelled.vocabulary.heads:
+        return {}
+    turns, known = turns_of(labelled, chances, rows)
+    scores = forecasts(turns, boil_over_of(labelled, chances)[known])
+    report: dict[str, Any] = {"conversations": conversation_report(scores, turns, config)}
+    told = labelled.known["boil_over"][known]
+    if told.any():
+        truth = boil_over_of(labelled, labelled.target)[known][told] > 0.5
+        told_scores = {name: score[told] for name, score in scores.items()}
+        report["turns"] = turn_report(told_scores, truth, turns.among(told), config)
+    return report
+
+
+def boil_over_of(labelled: Labelled, values: Floats) -> Floats:
+    """Of values [rows, outputs] the boil-over head's [rows]."""
+    return np.asarray(values[:, labelled.vocabulary.slices()["boil_over"].start])
+
+
+def slice_report(
+    heads: dict[str, Judged], labelled: Labelled, chosen: NDArray[np.bool_], config: EvaluateConfig
 ) -> dict[str, Any]:
-    """What is said of one head: counts, scores, and 95 % intervals of the scores."""
-    head, where = labelled.vocabulary.heads[name], labelled.vocabulary.slices()[name]
-    chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
-    if not len(chance):
-        return {"rows": 0}
-    if head.exclusive:
-        measures = exclusive_measures(chance, target, head)
-    else:
-        measures = flag_measures(chance, target, np.array(calibration.thresholds[where]))
-    report: dict[str, Any] = {"rows": len(chance)}
-    for measure_name, measure in measures.items():
-        report[measure_name] = with_interval(measure, groups[labelled.known[name]], config.bootstrap, config.seed)
-    report["ece"] = round(expected_calibration_error(chance, target, head.exclusive, config.ece_bins), 4)
-    if not head.exclusive:
-        report["values"] = flag_report(chance, target, np.array(calibration.thresholds[where]), head)
-    return report
-
-
-def exclusive_measures(chance: Floats, target: Floats, head: Head) -> dict[str, Measure]:
-    """Accuracy, macro-F1 and quadratic kappa of the chosen values against the true ones."""
-    truth, chosen = target.argmax(axis=1), choose(chance, head)
-    return {
-        "accuracy": lambda rows: accuracy(truth[rows], chosen[rows]),
-        "macro_f1": lambda rows: macro_f1(truth[rows], chosen[rows], len(head.values)),
-        "quadratic_kappa": lambda rows: quadratic_kappa(truth[rows], chosen[rows]),
-    }
-
-
-def flag_measures(chance: Floats, target: Floats, thresholds: Floats) -> dict[str, Measure]:
-    """Micro-F1 at the thresholds, and mean average precision over the flags that are given at all."""
-    truth, given = target > 0.5, chance >= thresholds
-
-    def precision(rows: NDArray[np.intp]) -> float:
-        scores = [
-            average_precision_score(truth[rows, i], chance[rows, i])
-            for i in range(truth.shape[1])
-            if truth[rows, i].any()
-        ]
-        return float(np.mean(scores)) if scores else float("nan")
-
-    return {
-        "micro_f1": lambda rows: flags_f1(truth[rows], given[rows]),
-        "average_precision": precision,
-    }
-
-
-def flag_report(chance: Floats, target: Floats, thresholds: Floats, head: Head) -> dict[str, Any]:
-    """Per flag: how often it is true, precision and recall at its threshold, and ranking quality."""
-    report = {}
-    for index, value in enumerate(head.values):
-        truth, given = target[:, index] > 0.5, chance[:, index] >= thresholds[index]
-        hits = int((truth & given).sum())
-        report[value] = {
-            "positives": int(truth.sum()),
-            "precision": _ratio(hits, int(given.sum())),
-            "recall": _ratio(hits, int(truth.sum())),
-            "average_precision": round(float(average_precision_score(truth, chance[:, index])), 4)
-            if truth.any()
-            else None,
-            "roc_auc": round(float(roc_auc_score(truth, chance[:, index])), 4)
-            if truth.any() and not truth.all()
-            else None,
-        }
-    return report
-
-
-def slice_metrics(labelled: Labelled, chances: Floats, chosen: NDArray[np.bool_]) -> dict[str, Any]:
-    """Rows, and the one leading score of each exclusive head, over some of the rows."""
+    """Rows, and the one leading figure of each main head with its interval, over some of the rows [rows]."""
     report: dict[str, Any] = {"rows": int(chosen.sum())}
-    for name, head in labelled.vocabulary.heads.items():
-        rows = labelled.known[name] & chosen
-        if not head.exclusive or not rows.any():
-            continue
-        where = labelled.vocabulary.slices()[name]
-        truth, found = labelled.target[rows][:, where].argmax(axis=1), choose(chances[rows][:, where], head)
-        report[name] = {
-            "accuracy": round(accuracy(truth, found), 4),
-            "quadratic_kappa": round(quadratic_kappa(truth, found), 4),
-        }
+    rounds = Resampling(bootstrap=config.slice_bootstrap, seed=config.seed)
+    for name, judged in heads.items():
+        part = judged.among(chosen[labelled.known[name]])
+        found = leading(part, rounds) if not judged.head.auxiliary and len(part.chance) >= SMALLEST_SLICE else None
+        if found:
+            measure, figure = found
+            report[name] = {
+                "rows": len(part.chance),
+                "measure": measure,
+                measure: figure["value"],
+                "low": figure["low"],
+                "high": figure["high"],
+            }
     return report
 
 
-def slices(rows: Dataset) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Named subsets of the rows [rows]: by channel, industry and source, and by what makes a text hard."""
-    for field in ("channel", "industry", "source"):
-        values = np.array([str(value) for value in rows[field]])
-        for value in np.unique(values):
-            yield f"{field} {value}", values == value
-    texts = list(rows["text"])
-    yield "short (up to 4 words)", np.array([len(text.split()) <= 4 for text in texts])
-    yield "long (over 60 words)", np.array([len(text.split()) > 60 for text in texts])
-    yield "negated", np.array([bool(_NEGATION.search(text)) for text in texts])
-    yield "shouted", np.array([" ^" in normalise(text) for text in texts])
-    yield "with emoji", np.array([normalise(text).count(" :") > text.count(" :") for text in texts])
-    yield "later turns", np.array([turn > 0 for turn in rows["turn"]])
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
+def curves(labelled: Labelled, chances: Floats, rows: Dataset) -> dict[str, list[tuple[Any, ...]]]:
+    """The queue's and the forecasts' curves, by the name of their plot."""
+    turns, known = turns_of(labelled, chances, rows)
+    if not known.any():
+        return {"queue": [], "foresight": []}
+    parts = {"all": turns, **turns.parts()}
+    queue = [(name, *step) for name, part in parts.items() for step in queue_curve(part)]
+    if "boil_over" not in labelled.vocabulary.heads:
+        return {"queue": queue, "foresight": []}
+    return {"queue": queue, "foresight": sweep(forecasts(turns, boil_over_of(labelled, chances)[known]), turns)}
 
 
 def main() -> None:
@@ -188,6 +169,7 @@ def main() -> None:
     calibration = read_calibration()
     chances = probabilities(labelled.logits, vocabulary, calibration)
     write_plots(PLOTS, labelled, chances, config.ece_bins)
+    write_curves(PLOTS, **curves(labelled, chances, rows))
     finish_stage("evaluate", config, evaluate(labelled, chances, rows, calibration, config), PLOTS)
 
 

@@ -25,9 +25,9 @@ from pipeline.scores import Measure, accuracy, flags_f1, quadratic_kappa, with_i
 from pipeline.sources import SOURCES, read_sources
 from pipeline.stage import MODELS, progress
 from pipeline.vocabulary import Labels, Vocabulary
+from training.measures import THREE, summed
 
 BOOTSTRAP, SEED = 1000, 17
-COARSE = ((0, 1), (2,), (3, 4))  # five-level sentiment as negative, neutral, positive
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def compare(head: str, labels: Sequence[Labels], chances: Floats, vocabulary: Vo
 def three_way(labels: Sequence[Labels], chances: Floats, vocabulary: Vocabulary) -> Measure:
     """Accuracy of five-level sentiment, summed to three, against the airline corpus's crowd."""
     five = chances[:, vocabulary.slices()["sentiment"]]
-    chosen = np.stack([five[:, list(group)].sum(axis=1) for group in COARSE], axis=1).argmax(axis=1)
+    chosen = summed(five, THREE).argmax(axis=1)
     truth = np.array([("negative", "neutral", "positive").index(str(label["airline_sentiment"])) for label in labels])
     return lambda rows: accuracy(truth[rows], chosen[rows])
 

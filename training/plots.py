@@ -35,14 +35,22 @@ def write_plots(folder: Path, labelled: Labelled, chances: Floats, bins: int) ->
     draw_panels(folder / "precision_recall.png", curves, "recall", "precision", draw_curve)
 
 
+def write_curves(folder: Path, queue: Iterable[Sequence[object]], foresight: Iterable[Sequence[object]]) -> None:
+    """What a queue reaches, and what forecasts foresee at which false alarms, as data."""
+    _write_csv(folder / "queue.csv", ("source", "taken", "reached", "ceiling"), queue)
+    _write_csv(
+        folder / "foresight.csv", ("forecast", "threshold", "false_alarms", "foreseen", "turns_ahead"), foresight
+    )
+
+
 def confusions(labelled: Labelled, chances: Floats) -> dict[str, list[tuple[str, str]]]:
-    """(actual, predicted) per row, for every exclusive head that has rows."""
+    """(actual, predicted) per row, for every exclusive head that has rows whose label names one value."""
     result = {}
     for name, head in labelled.vocabulary.heads.items():
-        if not head.exclusive or not labelled.known[name].any():
+        chance, target = exact_rows(name, labelled, chances)
+        if not head.exclusive or not len(chance):
             continue
-        truth = labelled.among(name, labelled.target).argmax(axis=1)
-        chosen = choose(labelled.among(name, chances), head)
+        truth, chosen = target.argmax(axis=1), choose(chance, head)
         result[name] = [(head.values[a], head.values[b]) for a, b in zip(truth, chosen, strict=True)]
     return result
 
@@ -56,7 +64,7 @@ def flags_and_levels(
     """Points for each flag, and for each level of an ordinal head taken as "this level or worse"."""
     result: dict[str, Points] = {}
     for name, head in labelled.vocabulary.heads.items():
-        chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
+        chance, target = exact_rows(name, labelled, chances)
         if not len(chance):
             continue
         for index, value in enumerate(head.values):
@@ -67,6 +75,13 @@ def flags_and_levels(
                 label = value if value == name else f"{name} {value}"
                 result[label] = points(chance[:, index], target[:, index] > 0.5)
     return result
+
+
+def exact_rows(name: str, labelled: Labelled, chances: Floats) -> tuple[Floats, Floats]:
+    """Probabilities and targets [rows, values] of one head, without rows whose label allows several values."""
+    chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
+    kept = target.sum(axis=1) == 1 if labelled.vocabulary.heads[name].exclusive else np.ones(len(target), dtype=bool)
+    return chance[kept], target[kept]
 
 
 def reliability_points(promised: Floats, held: NDArray[np.bool_], bins: int) -> Points:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -49,6 +50,14 @@ def test_metrics_and_plots_can_be_shown(workshop: Workshop) -> None:
 @pytest.mark.parametrize("name", ["confusion.png", "reliability.png", "precision_recall.png"])
 def test_plots_are_drawn(workshop: Workshop, name: str) -> None:
     assert (workshop.root / "metrics" / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_one_page_that_needs_nothing_beside_it(workshop: Workshop) -> None:
+    page = (workshop.root / "metrics" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+    table = workshop.run(sys.executable, "-m", "training.report", "--table").stdout
+    assert "frustration" in table
 
 
 def test_the_model_beats_guessing(workshop: Workshop) -> None:

@@ -27,7 +27,7 @@ from transformers import set_seed
 from pipeline.config import current_profile, load_config
 from pipeline.heads import probabilities
 from pipeline.prepare import DATASET
-from pipeline.stage import BUILD, METRICS, read_json, run, write_json
+from pipeline.stage import BUILD, METRICS, read_json, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
 from training.calibrate import CalibrateConfig, calibrate
@@ -203,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -34,6 +34,8 @@ def load_config(model: type[C], file: str, *section: str, folder: Path = CONFIGS
         values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from None
     for name in section:
         if not isinstance(values, dict) or name not in values:
             raise ConfigError(f"{where}: no such section")

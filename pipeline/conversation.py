@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.errors import InputError
 from pipeline.vocabulary import Labels
 
 Role = Literal["customer", "agent", "bot", "system"]
@@ -69,7 +70,7 @@ class RowError:
         return json.dumps(self.as_dict(), ensure_ascii=False).encode() + b"\n"
 
 
-class RowInvalid(ValueError):
+class RowInvalid(InputError):
     """A row that is no conversation; the message names the field, and `field` holds it where there is one."""
 
     def __init__(self, message: str, field: str | None = None) -> None:

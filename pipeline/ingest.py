@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from pipeline.agreement import agreement, read_blind
 from pipeline.config import Config, current_profile, load_config
 from pipeline.conversation import Conversation, write_conversations
-from pipeline.diversity import diversity, near_duplicates
+from pipeline.diversity import LEAST_OVERLAP, diversity, near_duplicates
 from pipeline.errors import InputError
 from pipeline.redact import redact
 from pipeline.sources import find_source, read_sources
@@ -35,7 +35,7 @@ class IngestConfig(Config):
 
     sources: tuple[str, ...]
     exports: tuple[Export, ...] = ()
-    near_duplicate: float
+    near_duplicate: float = Field(ge=LEAST_OVERLAP)
     near_duplicate_words: int
 
     @field_validator("sources")
@@ -103,6 +103,12 @@ def describe_corpora(conversations: Sequence[Conversation], vocabulary: Vocabula
         name: _counts([c for c in conversations if c.meta["source"] == name]) for name in sources
     }
     bundled = [c for c in conversations if c.meta["source"] == "bundled"]
+    return report | (describe_bundled(bundled, vocabulary) if bundled else {})
+
+
+def describe_bundled(bundled: Sequence[Conversation], vocabulary: Vocabulary) -> dict[str, object]:
+    """How varied the bundled corpus is, how hot its splits are, and how well its two readers agree."""
+    report: dict[str, object] = {}
     report["bundled_diversity"] = diversity([c.turns[i].text for c in bundled for i in c.customer_turns()])
     report["bundled_splits"] = {
         split: hot_rates([c for c in bundled if c.meta.get("split") == split], vocabulary)

@@ -103,7 +103,8 @@ def turn_rows(conversation: Conversation, vocabulary: Vocabulary, encoder: Encod
 
 
 def labelled_turns(conversation: Conversation, vocabulary: Vocabulary) -> list[tuple[int, Labels]]:
-    """Index and labels of every labelled customer turn, boil-over added where what follows is known.
+    """Index and labels of every labelled customer turn, boil-over added where it and what follows are known to be hot
+    or calm.
 
     A message that stands alone says nothing of what would have followed.
     """
@@ -111,9 +112,9 @@ def labelled_turns(conversation: Conversation, vocabulary: Vocabulary) -> list[t
     hot = [vocabulary.hot.applies(conversation.turns[i].labels or {}) for i in turns]
     ahead = hot_targets(hot, vocabulary.hot.horizon) if len(turns) > 1 else [None] * len(turns)
     result = []
-    for index, boils in zip(turns, ahead, strict=True):
+    for index, here, boils in zip(turns, hot, ahead, strict=True):
         labels = dict(conversation.turns[index].labels or {})
-        if boils is not None:
+        if here is not None and boils is not None:
             labels["boil_over"] = boils
         if labels:
             result.append((index, labels))

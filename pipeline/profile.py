@@ -26,11 +26,12 @@ class DataMissing(InputError):
 
 def choose(profile: str, data: Path | None, file: Path = FILE, corpora: Path = CORPORA) -> list[str]:
     """Write the profile's name and copy its corpora; what was copied. Raises ConfigError or DataMissing."""
-    wanted = files_of(load_config(IngestConfig, "data.yaml", "ingest", profile))
-    copied = copy_corpora(data, wanted, corpora) if data else []
-    if wanted and not any((corpora / name).is_file() for name in wanted):
+    config = load_config(IngestConfig, "data.yaml", "ingest", profile)
+    texts = text_files(config)
+    copied = copy_corpora(data, files_of(config), corpora) if data else []
+    if texts and not any((corpora / name).is_file() for name in texts):
         raise DataMissing(
-            f"profile {profile} reads {', '.join(sorted(set(wanted)))}: say where they are with DATA=folder"
+            f"profile {profile} reads {', '.join(sorted(set(texts)))}: say where they are with DATA=folder"
         )
     write_profile(profile, file)
     return copied
@@ -38,21 +39,27 @@ def choose(profile: str, data: Path | None, file: Path = FILE, corpora: Path = C
 
 def files_of(config: IngestConfig) -> list[str]:
     """The files that a profile reads from the folder of corpora."""
-    sources = [find_source(name) for name in config.sources]
-    return [
-        *(name for source in sources for name in (*source.files, *source.labels)),
-        *(export.file for export in config.exports),
-    ]
+    return [*text_files(config), *(name for source in config.sources for name in find_source(source).labels)]
+
+
+def text_files(config: IngestConfig) -> list[str]:
+    """Those without which it reads nothing there."""
+    files = [name for source in config.sources for name in find_source(source).files]
+    return [*files, *(export.file for export in config.exports)]
 
 
 def copy_corpora(data: Path, wanted: Sequence[str], corpora: Path) -> list[str]:
-    """Copy the wanted files that the folder has, unless they are there and equal in size and age."""
+    """Copy the wanted files that the folder has, unless they are there and equal in size and age; take away the others,
+    which an earlier folder left."""
     found = sorted({name for name in wanted if (data / name).is_file()})
     if wanted and not found:
         raise DataMissing(f"{data} holds none of {', '.join(sorted(set(wanted)))}")
     corpora.mkdir(parents=True, exist_ok=True)
-    for name in found:
-        if not _unchanged(data / name, corpora / name):
+    for name in wanted:
+        if name not in found:
+            (corpora / name).unlink(missing_ok=True)
+        elif not _unchanged(data / name, corpora / name):
+            (corpora / name).unlink(missing_ok=True)  # a read-only copy cannot be written over
             shutil.copy2(data / name, corpora / name)
     return found
 

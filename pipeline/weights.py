@@ -28,7 +28,7 @@ class WeightsChanged(InputError):
     """The encoder's weights are not the ones that were expected."""
 
 
-class TokenizerMissing(ValueError):
+class TokenizerMissing(InputError):
     """The encoder comes without `tokenizer.json`, which is all that serving needs of a tokenizer."""
 
 

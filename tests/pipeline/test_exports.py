@@ -437,7 +437,6 @@ ROW = "T1,1,Hi,customer,,,,,,"
         (",1,Hi,customer,,,,,,", "column ticket: empty"),
         ("T2,1,Hi", "has 3 cells where the header has 10"),
         ('T2,1,"Hi" you,customer,,,,,,', "',' expected after '\"'"),
-        (f"T2,1,{'x' * 140_000},customer,,,,,,", "field larger than field limit"),
         (f"T2,1,{'x' * 100_001},customer,,,,,,", "text: String should have at most 100000"),
     ],
 )
@@ -542,3 +541,18 @@ def test_an_export_that_is_not_there_is_skipped_by_name(tmp_path: Path) -> None:
 def test_an_export_that_cannot_be_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         export(**more)
+
+
+def test_a_row_that_lost_its_place_leaves_its_conversation_out() -> None:
+    error, other = read("csv", "id,body\n1,Hello\n1,well, what now\n2,Hi\n", {"text": "body", "id": "id"})
+    assert "3 cells" in str(error)
+    assert isinstance(other, Conversation)
+    assert other.id == "2"
+
+
+def test_a_very_long_cell_is_one_bad_row_and_no_rows_come_out_of_it() -> None:
+    long = "x" * 140_000 + "\n5,injected"
+    error, other = read("csv", f'id,body\n1,"{long}"\n2,Hi\n', {"text": "body", "id": "id"})
+    assert "100000" in str(error) or "100,000" in str(error)
+    assert isinstance(other, Conversation)
+    assert other.id == "2"

@@ -149,3 +149,10 @@ def test_corpora_are_described_by_source(tmp_path: Path, monkeypatch: pytest.Mon
     assert report["bundled_splits"]["train"]["hot_turn_share"] == 1
     assert report["bundled_agreement"] == {"turns": 1, "frustration": 1.0}
     assert report["bundled_diversity"]["words"] == 4
+
+
+def test_corpora_without_the_bundled_one_are_described_alone() -> None:
+    talk = Conversation.model_validate(
+        {"id": "a", "turns": [{"role": "customer", "text": "hi"}], "meta": {"source": "mine"}}
+    )
+    assert set(describe_corpora([talk], load_vocabulary())) == {"mine"}

@@ -63,3 +63,12 @@ def test_any_text_has_a_language_or_none(text: str) -> None:
     if found is not None:
         assert 0 < found.probability <= 1.001
         assert found.among(["en"]) <= found.probability
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("退款在哪里啊我要退款", "zh"), ("где моя посылка", "ru"), ("أين طلبي", "ar")]
+)
+def test_another_script_is_told_from_few_letters(text: str, code: str) -> None:
+    found = identify(text)
+    assert found
+    assert found.code == code

@@ -99,7 +99,8 @@ CALM, HOT, AGENT = said("ok", frustration=0), said("again!", frustration=2), sai
         ([CALM, AGENT, AGENT, said("hm", "bot"), AGENT, HOT], [True, False]),
         ([CALM, said("I want a manager", signals=("escalation_request",))], [True, False]),
         ([CALM, said("third time", signals=("repeat_contact",))], [False, False]),
-        ([CALM, said("hm"), CALM], [None, False, False]),
+        ([CALM, said("hm"), CALM], [None, False]),
+        ([said("I rate this 2", satisfaction=2), AGENT, said("bye", satisfaction=3)], [None, None]),
         ([said("hello", "bot"), HOT, AGENT], [None]),
     ],
 )

@@ -43,7 +43,7 @@ def test_exports_are_copied_with_the_corpora(tmp_path: Path, data: Path) -> None
         near_duplicate=0.8,
         near_duplicate_words=6,
     )
-    assert files_of(config) == ["airline_tweets.jsonl", "signals.jsonl", "diary.jsonl"]
+    assert files_of(config) == ["airline_tweets.jsonl", "diary.jsonl", "signals.jsonl"]
     assert "diary.jsonl" in copy_corpora(data, files_of(config), tmp_path / "corpora")
 
 
@@ -105,3 +105,23 @@ def test_the_command_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sys, "argv", ["profile", "secret"])
     with pytest.raises(SystemExit, match=r"^error: configs/data\.yaml › ingest › secret"):
         run(main)
+
+
+def test_what_an_earlier_folder_left_is_taken_away_and_read_only_files_are_replaced(tmp_path: Path) -> None:
+    first, second, corpora = tmp_path / "first", tmp_path / "second", tmp_path / "corpora"
+    for folder, names in ((first, ("a.jsonl", "b.jsonl")), (second, ("a.jsonl",))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name * 2, encoding="utf-8")
+            (folder / name).chmod(0o444)
+        copy_corpora(folder, ["a.jsonl", "b.jsonl"], corpora)
+    assert [path.name for path in corpora.iterdir()] == ["a.jsonl"]
+    assert (corpora / "a.jsonl").read_text(encoding="utf-8") == "secondsecond"
+
+
+def test_labels_without_text_are_no_corpus(tmp_path: Path) -> None:
+    (tmp_path / "signals.jsonl").write_text("{}\n", encoding="utf-8")
+    file = tmp_path / "profile.yaml"
+    file.write_text(TEXT, encoding="utf-8")
+    with pytest.raises(DataMissing, match="airline_tweets"):
+        choose("public", tmp_path, file, tmp_path / "corpora")

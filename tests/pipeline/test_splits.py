@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from pipeline.conversation import Conversation
-from pipeline.splits import SPLITS, SplitConfig, UnknownSplit, assign_splits, near_duplicate_groups, own_split
+from pipeline.splits import SPLITS, SplitConfig, UnknownSplit, assign_splits, near_duplicate_groups, split_of
 
 CONFIG = SplitConfig(validation_share=0.2, test_share=0.2, near_duplicate=0.8, near_duplicate_words=9)
 LONG = "the parcel came on Tuesday with a broken lid and nobody signed"
@@ -21,7 +21,7 @@ def numbered(number: int) -> Conversation:
 
 
 def test_a_named_split_is_kept() -> None:
-    assert [own_split(talk("hi", split=split), CONFIG) for split in SPLITS] == list(SPLITS)
+    assert [split_of([talk("hi", split=split)], CONFIG) for split in SPLITS] == list(SPLITS)
 
 
 def test_an_unknown_split_is_named() -> None:
@@ -30,11 +30,11 @@ def test_an_unknown_split_is_named() -> None:
 
 
 def test_a_repeated_message_stays_in_one_split() -> None:
-    assert len({own_split(talk("where is it", name=f"c{number}"), CONFIG) for number in range(30)}) == 1
+    assert len({split_of([talk("where is it", name=f"c{number}")], CONFIG) for number in range(30)}) == 1
 
 
 def test_conversations_are_spread_over_the_splits() -> None:
-    found = Counter(own_split(numbered(number), CONFIG) for number in range(500))
+    found = Counter(split_of([numbered(number)], CONFIG) for number in range(500))
     assert 60 < found["test"] < 140
     assert 60 < found["validation"] < 140
 
@@ -42,13 +42,13 @@ def test_conversations_are_spread_over_the_splits() -> None:
 def test_a_larger_validation_share_takes_from_training_alone() -> None:
     wider = CONFIG.model_copy(update={"validation_share": 0.4})
     talks = [numbered(number) for number in range(500)]
-    moved = Counter((own_split(one, CONFIG), own_split(one, wider)) for one in talks)
+    moved = Counter((split_of([one], CONFIG), split_of([one], wider)) for one in talks)
     assert {pair for pair in moved if pair[0] != pair[1]} == {("train", "validation")}
 
 
 def test_splits_stay_what_they_were() -> None:
-    assert "".join(own_split(numbered(number), CONFIG)[0] for number in range(1, 9)) == "tvttvttv"
-    assert own_split(talk("  Where is\nMY parcel?"), CONFIG) == own_split(talk("where is my parcel?"), CONFIG)
+    assert "".join(split_of([numbered(number)], CONFIG)[0] for number in range(1, 9)) == "tvttvttv"
+    assert split_of([talk("  Where is\nMY parcel?")], CONFIG) == split_of([talk("where is my parcel?")], CONFIG)
 
 
 @pytest.mark.parametrize(("splits", "expected"), [(("train", "test"), "test"), (("train", "validation"), "validation")])
@@ -56,6 +56,22 @@ def test_near_duplicates_go_where_the_most_held_back_belongs(splits: tuple[str, 
     first = talk(LONG.upper(), name="c1", split=splits[0])
     second = talk(LONG + "!", "and a second message", name="c2", split=splits[1])
     assert assign_splits([first, second], CONFIG) == [expected, expected]
+
+
+def test_a_group_without_a_name_draws_once() -> None:
+    together = [talk(LONG, str(number), name=f"c{number}") for number in range(60)]
+    alone = [numbered(number) for number in range(300)]
+    splits = Counter(assign_splits([*together, *alone], CONFIG)[60:])
+    assert len(set(assign_splits(together, CONFIG))) == 1
+    assert 30 < splits["test"] < 90
+
+
+def test_mails_are_told_apart_by_what_was_written_and_not_by_what_is_quoted() -> None:
+    quotes = "\n> I asked about the bill of March and nobody has called me back since then"
+    mails = [talk(text + quotes, name=text).model_copy(update={"channel": "email"}) for text in (LONG, LONG[::-1])]
+    again = talk(LONG + "\n> another history altogether", name="c").model_copy(update={"channel": "email"})
+    first, other, same = near_duplicate_groups([*mails, again], CONFIG)
+    assert first == same != other
 
 
 def test_groups_reach_through_what_links_them() -> None:

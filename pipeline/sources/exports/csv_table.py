@@ -65,6 +65,11 @@ class _Header:
             raise FormatChanged(f"has {len(record)} cells where the header has {self.width}")
         return {field: record[place].strip() for field, place in self.places.items()}
 
+    def conversation(self, record: Sequence[str]) -> str | None:
+        """Which conversation a row with too many or too few cells belongs to, as far as its cells tell."""
+        field = next((field for field in ("conversation", "id") if field in self.places), None)
+        return record[self.places[field]].strip() if field and self.places[field] < len(record) else None
+
     def named(self, field: str) -> AbstractContextManager[None]:
         """Errors inside name the field's column."""
         return named(f"column {self.columns.get(field)}: ")
@@ -82,7 +87,12 @@ class _Talks:
         """Put a row with its conversation. Raises FormatChanged."""
         if isinstance(record, csv.Error):
             raise FormatChanged(str(record))
-        cells = self.header.cells(record)
+        try:
+            cells = self.header.cells(record)
+        except FormatChanged:
+            if name := self.header.conversation(record):
+                self.messages[name] = None
+            raise
         row_id = _conversation_id(cells, self.header, number)
         try:
             with named(""):
@@ -132,6 +142,7 @@ def _delimiter(text: Sequence[str], wanted: Iterable[str]) -> str:
 
 def _records(text: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """Each row's number and cells, or why it has none."""
+    csv.field_size_limit(2**31 - 1)  # a cell that is cut off would go on as rows; `Turn` says how long a text may be
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     for number in count(1):
         try:

@@ -33,7 +33,7 @@ train: export MALLOC_MMAP_THRESHOLD_ := 33554432
 train: .venv/.complete  ## run the pipeline: PROFILE=bundled, or PROFILE=public DATA=folder of corpora
 	@python -m pipeline.profile $(PROFILE) $(if $(DATA),--data '$(DATA)')
 	@dvc repro
-	@python -m training.register --alias champion
+	@python -m training.register --alias champion --otherwise challenger
 
 serve: .venv/.complete  ## serve the trained model over HTTP until interrupted
 	@simmer serve

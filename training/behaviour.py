@@ -47,6 +47,10 @@ class Gate(Config):
         """The share of a family's cases that may fail, the margin not counted."""
         return self.max_failure_rate.get(family, self.max_failure_rate[DEFAULT])
 
+    def unknown(self, families: Mapping[str, Any]) -> list[str]:
+        """Families with a bound of their own that the metrics file does not have: a bound that would never bind."""
+        return [name for name in self.max_failure_rate if name != DEFAULT and name not in families]
+
     def broken(self, families: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Families of the metrics file that fail too often, each with its rate and its bound."""
         return [

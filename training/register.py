@@ -1,10 +1,11 @@
 """Put the current bundle into MLflow's registry and move an alias to it.
 
-    python -m training.register [--alias champion]
+    python -m training.register [--alias champion] [--otherwise challenger]
 
-An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`); without an alias any bundle
-can be registered. The registered model loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that
-is registered already is not registered again. Its version is written beside the bundle, where the scorer reads it.
+An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can be
+registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model loads
+with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered again.
+Its version is written beside the bundle, where the scorer reads it.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class PromotionRefused(ValueError):
     """A bundle to which no alias may be moved; the message says why, and names the families that fail too often."""
 
 
-def register(bundle: Path, alias: str | None) -> str:
-    """Register a bundle unless it is registered, point the alias at it; its version.
+def register(bundle: Path, alias: str | None, gated: bool = True) -> str:
+    """Register a bundle unless it is registered, point the alias at it; its version. `gated` asks the gate first.
 
     Raises BundleRefused, and PromotionRefused before anything is registered.
     """
     digest = check_manifest(bundle)
-    if alias:
+    if alias and gated:
         check_behaviour(digest, gate_of(bundle))
     connect()
     client = MlflowClient()
@@ -66,6 +67,9 @@ def check_behaviour(digest: str, gate: Gate, metrics: Path = METRICS / "behaviou
     measured = read_json(metrics) if metrics.is_file() else {}
     if measured.get("bundle") != digest:
         raise PromotionRefused(f"metrics/{metrics.name} is not of this bundle; run dvc repro")
+    unknown = gate.unknown(measured["families"])
+    if unknown:
+        raise PromotionRefused(f"bounds of families that were not measured: {', '.join(unknown)}")
     broken = gate.broken(measured["families"])
     if broken:
         raise PromotionRefused("behaviour out of bounds: " + "; ".join(broken))
@@ -121,13 +125,19 @@ def main() -> None:
     """Register the current bundle; exit status 1 where the alias may not be moved to it."""
     parser = argparse.ArgumentParser(description="Put the current bundle into MLflow's registry.")
     parser.add_argument("--alias", help="alias to move to it, such as champion")
+    parser.add_argument("--otherwise", help="alias to move instead where the gate refuses, such as challenger")
     parser.add_argument("--model", type=Path, default=CURRENT, help="folder of the bundle")
     given = parser.parse_args()
+    alias = given.alias
     try:
-        version = register(given.model, given.alias)
+        version = register(given.model, alias)
     except PromotionRefused as error:
-        sys.exit(f"error: @{given.alias} stays where it is: {error}")
-    print(f"models:/{NAME}/{version}" + (f" is @{given.alias}" if given.alias else ""))
+        if not given.otherwise:
+            sys.exit(f"error: @{alias} stays where it is: {error}")
+        print(f"@{alias} stays where it is: {error}")
+        alias = given.otherwise
+        version = register(given.model, alias, gated=False)
+    print(f"models:/{NAME}/{version}" + (f" is @{alias}" if alias else ""))
 
 
 if __name__ == "__main__":

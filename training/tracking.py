@@ -71,8 +71,16 @@ def finish_stage(stage: str, config: BaseModel, metrics: Mapping[str, Any], arti
 
 
 def log_config(section: str, config: BaseModel) -> None:
-    """A stage's configuration as parameters of the current run, `section.key`."""
-    mlflow.log_params(flatten({section: config.model_dump(mode="json")}))
+    """A stage's configuration as parameters of the current run, `section.key`.
+
+    A stage that runs again under other settings keeps the first ones as parameters, which MLflow does not let change,
+    and tells the new ones as tags of the same names.
+    """
+    wanted = {name: str(value) for name, value in flatten({section: config.model_dump(mode="json")}).items()}
+    run = mlflow.active_run()
+    told = mlflow.get_run(run.info.run_id).data.params if run else {}
+    mlflow.log_params({name: value for name, value in wanted.items() if name not in told})
+    mlflow.set_tags({name: value for name, value in wanted.items() if told.get(name, value) != value})
 
 
 def log_metrics(section: str, metrics: Mapping[str, Any]) -> None:

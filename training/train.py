@@ -8,6 +8,7 @@ length, resumed from the last checkpoint after an interruption.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 import warnings
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, disable_caching, disable_progress_bars, load_from_disk
+from pydantic import BaseModel
 from rich.progress import Progress, TextColumn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -243,6 +245,12 @@ def fit(
     return trainer
 
 
+def recipe_hash(*parts: BaseModel | str) -> str:
+    """A name for what a training comes from, so that checkpoints of another recipe are not resumed."""
+    told = [part if isinstance(part, str) else part.model_dump_json() for part in parts]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
 def check_room(model: nn.Module, folder: Path) -> None:
     """Raise DiskFull where the checkpoints will not fit, rather than after an epoch."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -256,11 +264,13 @@ def check_room(model: nn.Module, folder: Path) -> None:
 def summary(trainer: MultiHeadTrainer, dataset: DatasetDict, seconds: float) -> dict[str, Any]:
     """What the stage's metrics file says of the fit."""
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    kept = len(losses) - 1 if trainer.config.patience is None else losses.index(min(losses))
     return {
-        "validation_loss": round(min(losses), 4),
+        "validation_loss": round(losses[kept], 4),
         "epochs_run": len(losses),
-        "best_epoch": 1 + losses.index(min(losses)),
+        "kept_epoch": 1 + kept,
         "rows": len(dataset["train"]),
+        "rows_per_epoch": len(trainer._get_train_sampler()),
         "minutes": round(seconds / 60, 2),
     }
 
@@ -283,11 +293,12 @@ def main() -> None:
     start_from_priors(
         model, vocabulary, torch.tensor(dataset["train"]["target"]), torch.tensor(dataset["train"]["known"])
     )
-    with start_run(profile, {"data_hash": data_hash(CONVERSATIONS)}):
+    data = data_hash(CONVERSATIONS)
+    with start_run(profile, {"data_hash": data}):
         log_config("train", config)
         log_config("encoder", source)
         started = time.perf_counter()
-        trainer = fit(model, dataset, vocabulary, config, CHECKPOINTS)
+        trainer = fit(model, dataset, vocabulary, config, CHECKPOINTS / recipe_hash(config, source, data))
         metrics = summary(trainer, dataset, time.perf_counter() - started)
         log_history(trainer.state.log_history)
         log_metrics("train", metrics)

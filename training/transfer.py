@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from transformers import set_seed
 from pipeline.config import current_profile, load_config
 from pipeline.heads import probabilities
 from pipeline.prepare import DATASET
-from pipeline.stage import BUILD, METRICS, read_json, write_json
+from pipeline.stage import BUILD, METRICS, read_json, run, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
 from training.calibrate import CalibrateConfig, calibrate
@@ -36,7 +37,7 @@ from training.evaluate import judged_heads
 from training.labelled import score_split
 from training.measures import Measuring, head_report
 from training.model import start_from_priors
-from training.train import TrainConfig, fit, narrow, trained_vocabulary
+from training.train import TrainConfig, fit, narrow, recipe_hash, trained_vocabulary
 
 TRANSFER = METRICS / "transfer.json"
 WORK = BUILD / "transfer"
@@ -61,6 +62,31 @@ class Recipe:
     train: TrainConfig
     calibrate: CalibrateConfig
     transfer: TransferConfig
+
+    def for_epochs(self, epochs: int) -> Recipe:
+        """The same with trainings of another length."""
+        return replace(self, transfer=self.transfer.model_copy(update={"epochs": epochs}))
+
+    def digest(self, dataset: DatasetDict) -> str:
+        """What results hang on: settings, encoder and data; with another digest they are measured anew."""
+        # which groups and shares there are says nothing of any one result
+        settings = self.transfer.model_dump_json(exclude={"groups", "shares"})
+        return recipe_hash(
+            self.train,
+            self.calibrate,
+            settings,
+            str(self.encoder),
+            self.vocabulary,
+            *map(data_digest, dataset.values()),
+        )
+
+
+def data_digest(rows: Dataset) -> str:
+    """A digest of what rows say and of which conversations."""
+    told = hashlib.sha256()
+    for column in ("conversation", "text", "target"):
+        told.update(repr(rows[column][:]).encode())
+    return told.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -115,16 +141,17 @@ def transfer(dataset: DatasetDict, recipe: Recipe, todo: Sequence[Trial], path: 
     `work` holds checkpoints while a training runs.
     """
     found: dict[str, Any] = read_json(path) if path.exists() else {}
-    settings = {"profile": recipe.profile, "epochs": recipe.transfer.epochs, "train_rows": len(dataset["train"])}
+    settings = {"profile": recipe.profile, "recipe": recipe.digest(dataset)}
+    work = work / settings["recipe"]
     for trial in todo:
         done = found.setdefault(trial.kind, {})
         if done.get(trial.name, {}).get("settings") != settings:
-            done[trial.name] = {"settings": settings, **run(trial, dataset, recipe, work)}
+            done[trial.name] = {"settings": settings, **run_trial(trial, dataset, recipe, work)}
             write_json(path, found)
     return found
 
 
-def run(trial: Trial, dataset: DatasetDict, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def run_trial(trial: Trial, dataset: DatasetDict, recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train without, measure on: how many rows were learnt from, and every head's figures."""
     chosen = {
         "train": trial.learns_from(dataset["train"], recipe.transfer),
@@ -132,7 +159,11 @@ def run(trial: Trial, dataset: DatasetDict, recipe: Recipe, folder: Path) -> dic
         "test": trial.measured_on(dataset["test"], recipe.transfer),
     }
     rows = DatasetDict({split: dataset[split].select(np.flatnonzero(kept)) for split, kept in chosen.items()})
-    heads = trial_report(rows, recipe, folder / f"{trial.kind}-{trial.name}-{recipe.transfer.epochs}")
+    # fewer rows are seen more often, so that the curve tells of data and not of steps
+    times = len(dataset["train"]) / max(1, len(rows["train"])) if trial.kind == "learning_curve" else 1.0
+    heads = trial_report(
+        rows, recipe.for_epochs(math.ceil(recipe.transfer.epochs * times)), folder / f"{trial.kind}-{trial.name}"
+    )
     return {"train_rows": len(rows["train"]), "rows": len(rows["test"]), "heads": heads}
 
 
@@ -193,7 +224,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe = read_recipe(given.profile or current_profile())
     if given.epochs:
-        recipe = replace(recipe, transfer=recipe.transfer.model_copy(update={"epochs": given.epochs}))
+        recipe = recipe.for_epochs(given.epochs)
     disable_progress_bars()
     disable_caching()  # a cache beside the dataset would change what DVC keeps
     dataset = load_from_disk(str(DATASET))
@@ -203,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -258,3 +258,31 @@ def test_an_alias_is_refused_before_anything_is_registered(bundle_path: Path, mo
 
 def test_every_profile_has_a_gate(bundle_path: Path) -> None:
     assert 0 <= register.gate_of(bundle_path).bound("a family without a bound of its own") <= 1
+
+
+def test_a_bound_without_a_family_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "behaviour.json"
+    write_json(path, {"bundle": "sha256:1", "families": {"names": {"cases": 20, "failures": 0, "failure_rate": 0.0}}})
+    check_behaviour("sha256:1", Gate(max_failure_rate={"default": 0.3, "names": 0.1}, margin=0.0), path)
+    with pytest.raises(PromotionRefused, match="not measured: nmaes"):
+        check_behaviour("sha256:1", Gate(max_failure_rate={"default": 0.3, "nmaes": 0.1}, margin=0.0), path)
+
+
+def test_a_refused_bundle_goes_under_the_other_alias(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved: list[tuple[str | None, bool]] = []
+
+    def refusing(bundle: Path, alias: str | None, gated: bool = True) -> str:
+        if gated:
+            raise PromotionRefused("behaviour out of bounds: names")
+        moved.append((alias, gated))
+        return "4"
+
+    monkeypatch.setattr(register, "register", refusing)
+    monkeypatch.setattr(sys, "argv", ["register", "--alias", "champion", "--otherwise", "challenger"])
+    register.main()
+    assert moved == [("challenger", False)]
+    assert capsys.readouterr().out == (
+        "@champion stays where it is: behaviour out of bounds: names\nmodels:/simmer/4 is @challenger\n"
+    )

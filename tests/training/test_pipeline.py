@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+import yaml
 
 from pipeline.bundle import LAYOUT, load_bundle
 from tests.conftest import ROOT, Workshop
@@ -154,4 +155,5 @@ def test_a_disk_that_fills_up_ends_a_stage_with_a_line(empty_workshop: Workshop)
 
 
 def test_the_lock_file_matches_the_diagram() -> None:
-    assert (ROOT / "dvc.lock").is_file()
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    assert list(locked) == STAGES

@@ -94,7 +94,7 @@ def test_what_is_done_is_not_done_again(
         ran.append(trial.name)
         return {"rows": 1}
 
-    monkeypatch.setattr("training.transfer.run", record)
+    monkeypatch.setattr("training.transfer.run_trial", record)
     path = tmp_path / "transfer.json"
     write_json(path, found)
     todo = [Trial("corpora", "posts"), Trial("corpora", "bundled")]

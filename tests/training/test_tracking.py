@@ -16,6 +16,7 @@ class Settings(Config):
     rate: float
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow, of its own store
 def test_a_stage_may_run_again_under_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     run_file = tmp_path / "run.json"

@@ -7,9 +7,9 @@
     tfidf      words and pairs of words, runs of three to five characters, and logistic regression
     frozen     the pretrained encoder as it comes, mean-pooled, and logistic regression
 
-All learn from the training split and choose thresholds on validation. Where a head has more rows than the config
-allows, corpora give evenly, so that small ones stay whole. `tfidf` and `vader` see the message alone; `frozen` sees
-what came before it too.
+All but `vader` learn from the training split and choose thresholds on validation. Where a head has more rows than the
+config allows, corpora give evenly, so that small ones stay whole; `train_rows` says how many a head was learnt from.
+`tfidf` and `vader` see the message alone; `frozen` sees what came before it too.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ from training.calibrate import best_threshold
 from training.checkpoint import TOKENIZER, pad_of
 from training.data import pad_rows
 from training.labelled import encoded_rows
-from training.measures import Judged, Measuring, by_source
+from training.measures import Bools, Judged, Measuring, by_source, fine_rows
 from training.model import load_encoder, mean_over
 from training.tracking import finish_stage
 from training.train import has_bf16
 
+UNTAUGHT = frozenset({"vader"})  # learns from no rows
 LEXICON_HEADS = ("sentiment", "airline_sentiment")
 FIVE_CUTS, THREE_CUTS = (-0.6, -0.05, 0.05, 0.6), (-0.05, 0.05)  # VADER's own 0.05 for neutral; 0.6 is very much so
 
@@ -73,10 +74,14 @@ class BaselinesConfig(Measuring):
 
 @dataclass(frozen=True)
 class Part:
-    """A split's rows that know one head. `rows` [n] are their places in the split, target is [n, values]."""
+    """A split's rows that know one head.
+
+    `rows` [n] are their places in the split, target is [n, values], fine [n] says whose corpus has no coarse label.
+    """
 
     rows: NDArray[np.intp]
     target: Floats
+    fine: Bools
 
 
 @dataclass(frozen=True)
@@ -127,18 +132,24 @@ def make_tasks(dataset: DatasetDict, vocabulary: Vocabulary, config: BaselinesCo
             "validation": 0 if head.exclusive else config.test_rows,
             "test": config.test_rows,
         }
-        parts = {split: part_of(dataset[split], index, where, rows, config.seed) for split, rows in most.items()}
+        parts = {split: part_of(dataset[split], head, index, where, rows, config.seed) for split, rows in most.items()}
         if len(parts["train"].rows) and len(parts["test"].rows):
             tasks[name] = Task(name, head, **parts)
     return tasks
 
 
-def part_of(rows: Dataset, head: int, where: slice, most: int, seed: int) -> Part:
-    """The rows that know a head, at most so many, drawn evenly from the corpora."""
-    known = np.flatnonzero(np.array(rows["known"], dtype=bool).reshape(len(rows), -1)[:, head])
-    chosen = known[drawn_evenly(np.array(rows["source"])[known], most, seed)] if len(known) else known
-    target = np.array(rows["target"], dtype=np.float64)
-    return Part(chosen, target[chosen][:, where] if len(chosen) else np.zeros((0, where.stop - where.start)))
+def part_of(rows: Dataset, head: Head, index: int, where: slice, most: int, seed: int) -> Part:
+    """The rows that know a head, the vocabulary's so-manieth, at most so many, drawn evenly from the corpora.
+
+    Which corpora have coarse labels is seen from all rows, not from those drawn, so that it is as evaluation sees it.
+    """
+    known = np.flatnonzero(np.array(rows["known"], dtype=bool).reshape(len(rows), -1)[:, index])
+    if not len(known):
+        return Part(known, np.zeros((0, where.stop - where.start)), np.zeros(0, dtype=bool))
+    sources = np.array(rows["source"])[known]
+    target = np.array(rows["target"], dtype=np.float64)[known][:, where]
+    drawn = drawn_evenly(sources, most, seed)
+    return Part(known[drawn], target[drawn], fine_rows(head, target, sources)[drawn])
 
 
 def drawn_evenly(sources: NDArray[Any], most: int, seed: int) -> NDArray[np.intp]:
@@ -154,7 +165,7 @@ def drawn_evenly(sources: NDArray[Any], most: int, seed: int) -> NDArray[np.intp
 def measure_all(
     tasks: Mapping[str, Task], guess: Guess, test: Dataset, config: BaselinesConfig, what: str
 ) -> dict[str, Any]:
-    """Figures of one baseline for each head that it speaks of."""
+    """Figures of one baseline for each head that it speaks of, with the number of rows that it learnt the head from."""
     conversations = np.unique(test["conversation"], return_inverse=True)[1]
     sources = np.array([str(source) for source in test["source"]])
     report = {}
@@ -163,8 +174,10 @@ def measure_all(
         if guessed is None:
             continue
         thresholds = choose_thresholds(task, guessed[0], config)
-        judged = Judged(task.head, guessed[1], task.test.target, thresholds, conversations[task.test.rows])
-        report[name] = by_source(judged, sources[task.test.rows], config)
+        groups = conversations[task.test.rows]
+        judged = Judged(task.head, guessed[1], task.test.target, thresholds, groups, task.test.fine)
+        learnt = 0 if what in UNTAUGHT else len(task.train.rows)
+        report[name] = {"train_rows": learnt, **by_source(judged, sources[task.test.rows], config)}
     return report
 
 

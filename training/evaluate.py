@@ -2,8 +2,9 @@
 
     python -m training.evaluate          metrics/evaluate.json, metrics/plots/
 
-Every figure carries a bootstrap interval over conversations and stands for each corpus by itself too; slices show where
-the model is weak. What is worth beating is measured by `training.baselines`.
+Figures stand for each corpus by itself too, and carry a bootstrap interval over conversations, but for calibration
+error, single flags, a queue's ceiling and turns ahead; slices show where the model is weak. What is worth beating is
+measured by `training.baselines`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from training.checkpoint import MODEL, load_model
 from training.foresight import conversation_report, forecasts, sweep, turn_report
 from training.hot import Turns, hot_probability, hot_report, hot_turns, queue_curve, queue_report
 from training.labelled import Labelled, score_split
-from training.measures import Bools, Judged, Measuring, by_source, leading
+from training.measures import Bools, Judged, Measuring, by_source, fine_rows, leading
 from training.plots import write_curves, write_plots
 from training.slices import slices
 from training.tracking import finish_stage
@@ -68,13 +69,16 @@ def evaluate(
 def judged_heads(labelled: Labelled, chances: Floats, rows: Dataset, calibration: Calibration) -> dict[str, Judged]:
     """Every head's probabilities beside what holds, in the rows that know it."""
     groups = np.unique(rows["conversation"], return_inverse=True)[1]
+    sources = np.array([str(name) for name in rows["source"]])
+    heads = labelled.vocabulary.heads
     return {
         name: Judged(
-            head=labelled.vocabulary.heads[name],
+            head=heads[name],
             chance=labelled.among(name, chances),
             target=labelled.among(name, labelled.target),
             thresholds=np.array(calibration.thresholds[where]),
             groups=groups[labelled.known[name]],
+            fine=fine_rows(heads[name], labelled.among(name, labelled.target), sources[labelled.known[name]]),
         )
         for name, where in labelled.vocabulary.slices().items()
     }
@@ -130,16 +134,17 @@ def boil_over_of(labelled: Labelled, values: Floats) -> Floats:
 def slice_report(
     heads: dict[str, Judged], labelled: Labelled, chosen: NDArray[np.bool_], config: EvaluateConfig
 ) -> dict[str, Any]:
-    """Rows, and the one leading figure of each main head with its interval, over some of the rows [rows]."""
+    """Rows, and each main head's leading figure with its interval and its own rows, over some of the rows [rows]."""
     report: dict[str, Any] = {"rows": int(chosen.sum())}
     rounds = Resampling(bootstrap=config.slice_bootstrap, seed=config.seed)
     for name, judged in heads.items():
-        part = judged.among(chosen[labelled.known[name]])
-        found = leading(part, rounds) if not judged.head.auxiliary and len(part.chance) >= SMALLEST_SLICE else None
-        if found:
-            measure, figure = found
+        if judged.head.auxiliary:
+            continue
+        found = leading(judged.among(chosen[labelled.known[name]]), rounds)
+        if found and found[2] >= SMALLEST_SLICE:
+            measure, figure, count = found
             report[name] = {
-                "rows": len(part.chance),
+                "rows": count,
                 "measure": measure,
                 measure: figure["value"],
                 "low": figure["low"],
@@ -168,7 +173,7 @@ def main() -> None:
     labelled = score_split(model, rows, load_vocabulary(), vocabulary, "evaluating")
     calibration = read_calibration()
     chances = probabilities(labelled.logits, vocabulary, calibration)
-    write_plots(PLOTS, labelled, chances, config.ece_bins)
+    write_plots(PLOTS, judged_heads(labelled, chances, rows, calibration), config.ece_bins)
     write_curves(PLOTS, **curves(labelled, chances, rows))
     finish_stage("evaluate", config, evaluate(labelled, chances, rows, calibration, config), PLOTS)
 

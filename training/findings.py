@@ -37,7 +37,10 @@ class ReportConfig(Config):
 
 @dataclass(frozen=True)
 class Headline:
-    """One head on one corpus: its leading figure, and the best baseline's same figure where one was measured."""
+    """One head on one corpus: its leading figure, and the best baseline's same figure where one was measured.
+
+    `train_rows` is what the baseline learnt the head from; None where its file does not say.
+    """
 
     head: str
     source: str
@@ -46,6 +49,7 @@ class Headline:
     figure: Figure
     baseline: str | None
     beside: Figure | None
+    train_rows: int | None
 
     @property
     def verdict(self) -> str:
@@ -55,6 +59,13 @@ class Headline:
         if self.figure["low"] > self.beside["high"]:
             return "ahead"
         return "behind" if self.figure["high"] < self.beside["low"] else "level"
+
+    @property
+    def learnt(self) -> str:
+        """What the baseline learnt from, in words; empty where there is no baseline or nothing is known of it."""
+        if self.train_rows is None:
+            return ""
+        return f"learnt from {self.train_rows:,} rows" if self.train_rows else "learnt from no rows"
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,16 @@ def headline(head: str, source: str, part: Metrics, name: str, baselines: Metric
     figure = figure_of(part, name)
     if figure is None:
         return None
-    baseline, beside = best_baseline(baselines, head, source, name)
-    return Headline(head, source, rows_behind(part, name), name, figure, baseline, beside)
+    rows = rows_behind(part, name)
+    baseline, beside = best_baseline(baselines, head, source, name, rows)
+    learnt = baselines[baseline][head].get("train_rows") if baseline else None
+    return Headline(head, source, rows, name, figure, baseline, beside, learnt)
+
+
+def verdicts(rows: list[Headline]) -> dict[str, int]:
+    """How many figures are ahead of the best baseline, level and behind; those of all corpora together not again."""
+    counted = [row.verdict for row in rows if row.source != ALL]
+    return {name: counted.count(name) for name in ("ahead", "level", "behind")}
 
 
 def parts(evaluation: Metrics) -> Iterator[tuple[str, str, Metrics]]:
@@ -121,13 +140,20 @@ def parts_of(report: Metrics) -> dict[str, Metrics]:
     return {**({} if len(sources) == 1 else {ALL: report}), **sources}
 
 
-def best_baseline(baselines: Metrics, head: str, source: str, measure: str) -> tuple[str | None, Figure | None]:
-    """Name and figure of the baseline that does best by this measure."""
+def best_baseline(
+    baselines: Metrics, head: str, source: str, measure: str, rows: int
+) -> tuple[str | None, Figure | None]:
+    """Name and figure of the baseline that does best by this measure.
+
+    All corpora together are a mixture, and a sample of the test rows is another one: there a baseline stands beside
+    the model only where it was measured on as many rows.
+    """
     found = {}
     for name, heads in baselines.items():
         report = heads.get(head, {})
-        figure = figure_of(report if source == ALL else report.get("sources", {}).get(source, {}), measure)
-        if figure:
+        part = report if source == ALL else report.get("sources", {}).get(source, {})
+        figure = figure_of(part, measure)
+        if figure and (source != ALL or rows_behind(part, measure) == rows):
             found[name] = figure
     if not found:
         return None, None
@@ -168,7 +194,8 @@ def against_baselines(rows: list[Headline]) -> Iterator[str]:
             how = "is worse than" if row.verdict == "behind" else "is not clearly better than"
             yield (
                 f"{worded(row.head)} on {worded(row.source)} {how} the {row.baseline} baseline: "
-                f"{shown(row.figure)} beside {shown(row.beside)} ({MEASURES[row.measure]}, {row.rows:,} rows)."
+                f"{shown(row.figure)} beside {shown(row.beside)} ({MEASURES[row.measure]}, {row.rows:,} rows"
+                f"{'; the baseline ' + row.learnt if row.learnt else ''})."
             )
 
 
@@ -177,7 +204,7 @@ def weak_values(evaluation: Metrics, config: ReportConfig) -> Iterator[str]:
     rare = []
     for head, report in evaluation["heads"].items():
         for value, figures in report.get("values", {}).items():
-            score = figures["f1"]["value"] if "f1" in figures else figures.get("average_precision")
+            score = (figures["f1"] or {}).get("value") if "f1" in figures else figures.get("average_precision")
             measure = "F1" if "f1" in figures else "average precision"
             label = worded(head) if value == head else f"{worded(head)} “{worded(value)}”"
             if figures["positives"] < config.smallest_positives:
@@ -195,14 +222,17 @@ def weak_slices(rows: list[Slice]) -> Iterator[str]:
         if row.figure["high"] < row.overall:
             clear.setdefault(row.name, []).append(row)
     for name, found in clear.items():
-        heads = "; ".join(f"{worded(row.head)} {row.figure['value']:.2f} beside {row.overall:.2f}" for row in found)
-        yield f"Clearly weaker in the slice “{worded(name)}” ({max(row.rows for row in found):,} rows): {heads}."
+        heads = "; ".join(
+            f"{worded(row.head)} {row.figure['value']:.2f} beside {row.overall:.2f} ({row.rows:,} rows)"
+            for row in found
+        )
+        yield f"Clearly weaker in the slice “{worded(name)}”: {heads}."
 
 
 def poor_calibration(evaluation: Metrics, config: ReportConfig) -> Iterator[str]:
     """Heads and corpora whose probabilities do not mean what they say."""
     for head, source, part in parts(evaluation):
-        if part["rows"] >= config.smallest_rows and part.get("ece", 0) > config.poor_calibration:
+        if rows_behind(part, "ece") >= config.smallest_rows and part.get("ece", 0) > config.poor_calibration:
             yield (
                 f"Probabilities of {worded(head)} on {worded(source)} are off by {part['ece']:.1%} on average "
                 "(expected calibration error)."

@@ -1,7 +1,9 @@
-"""What is said of a head's probabilities: agreement, F1, ranking quality, calibration, each with its interval.
+"""What is said of a head's probabilities: agreement, F1, ranking quality and calibration.
 
-Evaluation and baselines measure with the same functions. A coarse label, which allows several values, counts where it
-can be judged: in three groups (negative, neutral, positive), never among five levels.
+Evaluation and baselines measure with the same functions. All but calibration error and what is said of a single flag
+stand with an interval. A coarse label, which allows several values, counts where it can be judged: in three groups
+(negative, neutral, positive), never among five levels. Nor do the exact labels of a corpus that has coarse ones: which
+labels are exact depends on the value there (all the neutral ones, say), so they would be a selection by label.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Measuring(Resampling):
 class Judged:
     """One head's probabilities beside what holds, in the rows that know it.
 
-    Shapes: chance and target [rows, values], thresholds [values], groups [rows], which are conversations.
+    Shapes: chance and target [rows, values], thresholds [values], groups [rows], which are conversations, and fine
+    [rows], which says whose corpus has no coarse label: see `fine_rows`.
     """
 
     head: Head
@@ -41,21 +44,30 @@ class Judged:
     target: Floats
     thresholds: Floats
     groups: NDArray[np.intp]
+    fine: Bools
 
     def among(self, rows: Bools) -> Judged:
         """Some of the rows."""
-        return Judged(self.head, self.chance[rows], self.target[rows], self.thresholds, self.groups[rows])
+        part = self.chance[rows], self.target[rows], self.thresholds, self.groups[rows], self.fine[rows]
+        return Judged(self.head, *part)
 
     def exact(self) -> Judged:
-        """The rows of an exclusive head whose label names one value."""
-        return self.among(self.target.sum(axis=1) == 1)
+        """The rows of corpora whose every label names one value; of flags all rows."""
+        return self.among(self.fine)
 
     def in_three(self) -> Judged:
         """The rows of a five-valued head whose label falls into one of three groups, with the groups as values."""
         target, chance = (summed(values, THREE) for values in (self.target > 0, self.chance))
         rows = (target > 0).sum(axis=1) == 1
         three = Head(kind="categorical", values=("low", "middle", "high"), numbers=(-1, 0, 1), wording="")
-        return Judged(three, chance[rows], (target[rows] > 0).astype(float), np.ones(3), self.groups[rows])
+        exact = np.ones(int(rows.sum()), dtype=bool)
+        return Judged(three, chance[rows], (target[rows] > 0).astype(float), np.ones(3), self.groups[rows], exact)
+
+
+def fine_rows(head: Head, target: Floats, sources: NDArray[np.str_]) -> Bools:
+    """Rows [rows] of corpora in which no label of a head is coarse; of flags all. `target` is [rows, values]."""
+    coarse = (target > 0).sum(axis=1) != 1 if head.exclusive else np.zeros(len(target), dtype=bool)
+    return ~np.isin(sources, np.unique(sources[coarse]))
 
 
 def summed(values: NDArray[Any], groups: Sequence[Sequence[int]]) -> Floats:
@@ -93,19 +105,21 @@ def figure_of(report: Mapping[str, Any], name: str) -> Figure | None:
     return found
 
 
-def leading(judged: Judged, config: Resampling) -> tuple[str, Figure] | None:
-    """Name and interval of the figure that stands for a head: see `leading_name`; None where rows say nothing."""
-    if judged.head.exclusive:
-        exact = judged.exact()
-        if len(exact.chance) or len(judged.head.values) != 5:
-            found = intervals(exclusive_measures(exact), exact.groups, config) if len(exact.chance) else {}
-        else:
-            three = judged.in_three()
-            found = {"three_way": three_way(three, config)["macro_f1"]} if len(three.chance) else {}
-    else:
-        found = intervals(flag_measures(judged), judged.groups, config) if len(judged.chance) else {}
+def leading(judged: Judged, config: Resampling) -> tuple[str, Figure, int] | None:
+    """Name and interval of the figure that stands for a head, see `leading_name`, and the rows that it stands on.
+
+    None where rows say nothing.
+    """
+    found: dict[str, Figure] = {}
+    rows = judged.exact()
+    if len(rows.chance):
+        measures = exclusive_measures(rows) if rows.head.exclusive else flag_measures(rows)
+        found = intervals(measures, rows.groups, config)
+    elif judged.head.exclusive and len(judged.head.values) == 5:
+        rows = judged.in_three()
+        found = {"three_way": three_way(rows, config)["macro_f1"]} if len(rows.chance) else {}
     name = leading_name(found)
-    return (name, found[name]) if name else None
+    return (name, found[name], len(rows.chance)) if name else None
 
 
 def leading_name(report: Mapping[str, Any]) -> str | None:
@@ -143,7 +157,7 @@ def exclusive_measures(judged: Judged) -> Measures:
 
 
 def value_report(exact: Judged, config: Resampling) -> dict[str, Any]:
-    """Per value of an exclusive head: how often it is true, and F1."""
+    """Per value of an exclusive head: how often it is true, and F1; None for one neither true nor chosen."""
     tables = confusion(exact)
 
     def measures(weights: Weights) -> dict[str, Floats]:
@@ -152,9 +166,8 @@ def value_report(exact: Judged, config: Resampling) -> dict[str, Any]:
     found = intervals(measures, exact.groups, config)
     given = exact.target.sum(axis=0).astype(int)
     return {
-        value: {"positives": int(count), "f1": found[value]}
+        value: {"positives": int(count), "f1": found.get(value)}
         for value, count in zip(exact.head.values, given, strict=True)
-        if value in found
     }
 
 

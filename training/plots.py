@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
 from pipeline.heads import Floats, choose
-from training.labelled import Labelled
+from training.measures import Judged
 
 CURVE_POINTS = 200
 INK, QUIET, WARM = "#22303c", "#9aa7b1", "#d9480f"
 
 
-def write_plots(folder: Path, labelled: Labelled, chances: Floats, bins: int) -> None:
-    """Write every plot of a split into a folder. `chances` are calibrated probabilities [rows, outputs]."""
+def write_plots(folder: Path, heads: Mapping[str, Judged], bins: int) -> None:
+    """Write every plot of a split into a folder, from each head's calibrated probabilities beside what holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    confusion = confusions(labelled, chances)
-    reliability = flags_and_levels(labelled, chances, lambda promised, held: reliability_points(promised, held, bins))
-    curves = {name: points for name, points in flags_and_levels(labelled, chances, curve_points).items() if points}
-    for name, pairs in confusion.items():
-        _write_csv(folder / f"confusion_{name}.csv", ("actual", "predicted"), pairs)
+    exact = {name: rows for name, judged in heads.items() if len((rows := judged.exact()).chance)}
+    confusion = confusions(exact)
+    reliability = flags_and_levels(exact, lambda promised, held: reliability_points(promised, held, bins))
+    curves = {name: points for name, points in flags_and_levels(exact, curve_points).items() if points}
+    _write_csv(folder / "confusion.csv", ("head", "actual", "predicted"), _named(confusion))
     _write_csv(folder / "reliability.csv", ("label", "promised", "held", "rows"), _flat(reliability))
     _write_csv(folder / "precision_recall.csv", ("label", "recall", "precision"), _flat(curves))
-    draw_confusions(folder / "confusion.png", labelled, confusion)
+    draw_confusions(folder / "confusion.png", exact, confusion)
     draw_panels(folder / "reliability.png", reliability, "promised probability", "share that held", draw_reliability)
     draw_panels(folder / "precision_recall.png", curves, "recall", "precision", draw_curve)
 
@@ -43,15 +43,14 @@ def write_curves(folder: Path, queue: Iterable[Sequence[object]], foresight: Ite
     )
 
 
-def confusions(labelled: Labelled, chances: Floats) -> dict[str, list[tuple[str, str]]]:
-    """(actual, predicted) per row, for every exclusive head that has rows whose label names one value."""
+def confusions(heads: Mapping[str, Judged]) -> dict[str, list[tuple[str, str]]]:
+    """(actual, predicted) per row, for every exclusive head."""
     result = {}
-    for name, head in labelled.vocabulary.heads.items():
-        chance, target = exact_rows(name, labelled, chances)
-        if not head.exclusive or not len(chance):
-            continue
-        truth, chosen = target.argmax(axis=1), choose(chance, head)
-        result[name] = [(head.values[a], head.values[b]) for a, b in zip(truth, chosen, strict=True)]
+    for name, judged in heads.items():
+        if judged.head.exclusive:
+            truth, chosen = judged.target.argmax(axis=1), choose(judged.chance, judged.head)
+            values = judged.head.values
+            result[name] = [(values[a], values[b]) for a, b in zip(truth, chosen, strict=True)]
     return result
 
 
@@ -59,29 +58,20 @@ Points = list[tuple[float, ...]]
 
 
 def flags_and_levels(
-    labelled: Labelled, chances: Floats, points: Callable[[Floats, NDArray[np.bool_]], Points]
+    heads: Mapping[str, Judged], points: Callable[[Floats, NDArray[np.bool_]], Points]
 ) -> dict[str, Points]:
     """Points for each flag, and for each level of an ordinal head taken as "this level or worse"."""
     result: dict[str, Points] = {}
-    for name, head in labelled.vocabulary.heads.items():
-        chance, target = exact_rows(name, labelled, chances)
-        if not len(chance):
-            continue
-        for index, value in enumerate(head.values):
-            if head.kind == "ordinal" and index > 0:
+    for name, judged in heads.items():
+        kind, chance, target = judged.head.kind, judged.chance, judged.target
+        for index, value in enumerate(judged.head.values):
+            if kind == "ordinal" and index > 0:
                 promised, held = chance[:, index:].sum(axis=1), target[:, index:].sum(axis=1) > 0
                 result[f"{name} ≥ {value}"] = points(promised, held)
-            elif head.kind != "ordinal":
+            elif kind != "ordinal":
                 label = value if value == name else f"{name} {value}"
                 result[label] = points(chance[:, index], target[:, index] > 0.5)
     return result
-
-
-def exact_rows(name: str, labelled: Labelled, chances: Floats) -> tuple[Floats, Floats]:
-    """Probabilities and targets [rows, values] of one head, without rows whose label allows several values."""
-    chance, target = labelled.among(name, chances), labelled.among(name, labelled.target)
-    kept = target.sum(axis=1) == 1 if labelled.vocabulary.heads[name].exclusive else np.ones(len(target), dtype=bool)
-    return chance[kept], target[kept]
 
 
 def reliability_points(promised: Floats, held: NDArray[np.bool_], bins: int) -> Points:
@@ -103,11 +93,14 @@ def curve_points(promised: Floats, held: NDArray[np.bool_]) -> Points:
     return [(float(recall[i]), float(precision[i])) for i in kept]
 
 
-def draw_confusions(path: Path, labelled: Labelled, confusion: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """One matrix a head, rows as shares of the actual value, counts written in."""
-    figure = Figure(figsize=(4.6 * len(confusion), 4.4), layout="constrained")
-    for axes, (name, pairs) in zip(np.ravel(figure.subplots(1, len(confusion))), confusion.items(), strict=True):
-        values = labelled.vocabulary.heads[name].values
+def draw_confusions(
+    path: Path, heads: Mapping[str, Judged], confusion: Mapping[str, Sequence[tuple[str, str]]]
+) -> None:
+    """One matrix a head, rows as shares of the actual value, counts written in; empty where no head has any."""
+    columns = max(1, len(confusion))
+    figure = Figure(figsize=(4.6 * columns, 4.4), layout="constrained")
+    for axes, (name, pairs) in zip(np.ravel(figure.subplots(1, columns)), confusion.items(), strict=False):
+        values = heads[name].head.values
         counts = np.zeros((len(values), len(values)), dtype=int)
         for actual, predicted in pairs:
             counts[values.index(actual), values.index(predicted)] += 1
@@ -129,7 +122,7 @@ def draw_panels(
 ) -> None:
     """One small square plot a label, on a shared 0-1 scale."""
     columns = 6
-    rows = -(-len(panels) // columns)
+    rows = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(2.3 * columns, 2.5 * rows + 0.4), layout="constrained")
     grid = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
     for axes, (label, points) in zip(grid, panels.items(), strict=False):
@@ -155,6 +148,11 @@ def draw_curve(axes: Axes, points: Points) -> None:
     """Precision over recall."""
     recall, precision = np.array(points).T
     axes.plot(recall, precision, color=WARM, linewidth=1.4)
+
+
+def _named(confusion: Mapping[str, Sequence[tuple[str, str]]]) -> Iterable[tuple[str, str, str]]:
+    """Values bear their head's name, or `dvc plots` would add up what heads call alike."""
+    return ((name, f"{name} {a}", f"{name} {b}") for name, pairs in confusion.items() for a, b in pairs)
 
 
 def _flat(groups: Mapping[str, Points]) -> Iterable[tuple[str | float, ...]]:

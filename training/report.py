@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ from training.findings import (
     ReportConfig,
     headlines,
     in_three,
+    rows_behind,
     shown,
     slices_by_weakness,
+    verdicts,
     weaknesses,
     worded,
 )
@@ -53,18 +56,14 @@ def context(metrics: Path, plots: Path, profile: str, config: ReportConfig) -> d
         "profile": profile,
         "evaluation": evaluation,
         "headlines": rows,
-        "verdicts": {name: sum(row.verdict == name for row in rows) for name in ("ahead", "level", "behind")},
+        "verdicts": verdicts(rows),
         "in_three": in_three(evaluation, baselines, config),
         "weaknesses": weaknesses(evaluation, baselines, config),
         "slices": slices[: config.weakest_slices],
         "slices_left_out": max(0, len(slices) - config.weakest_slices),
         "reliability": read_points(plots / "reliability.csv", "label", "promised", "held", "rows"),
         "precision_recall": read_points(plots / "precision_recall.csv", "label", "recall", "precision"),
-        "confusion": {
-            name: confusion_table(plots / f"confusion_{name}.csv")
-            for name in evaluation["heads"]
-            if (plots / f"confusion_{name}.csv").exists()
-        },
+        "confusion": confusion_tables(plots / "confusion.csv"),
         "queue": read_points(plots / "queue.csv", "source", "taken", "reached", "ceiling"),
         "foresight": read_points(plots / "foresight.csv", "forecast", "false_alarms", "foreseen"),
         "learning_curve": learning_curve(transfer.get("learning_curve", {})),
@@ -88,13 +87,13 @@ def read_points(path: Path, label: str, *columns: str) -> dict[str, Points]:
     return found
 
 
-def confusion_table(path: Path) -> dict[tuple[str, str], int]:
-    """How often (actual, predicted) came together."""
-    counts: dict[tuple[str, str], int] = {}
+def confusion_tables(path: Path) -> dict[str, Counter[tuple[str, str]]]:
+    """Per head how often (actual, predicted) came together."""
+    counts: dict[str, Counter[tuple[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            pair = row["actual"], row["predicted"]
-            counts[pair] = counts.get(pair, 0) + 1
+            actual, predicted = (row[name].removeprefix(f"{row['head']} ") for name in ("actual", "predicted"))
+            counts.setdefault(row["head"], Counter())[actual, predicted] += 1
     return counts
 
 
@@ -118,9 +117,10 @@ def transfer_rows(transfer: Metrics, evaluation: Metrics, config: ReportConfig) 
             for head, report in trial["heads"].items():
                 name = leading_name(report)
                 figure = figure_of(report, name) if name else None
-                if name and figure and report["rows"] >= config.smallest_rows:
+                count = rows_behind(report, name) if name else 0
+                if name and figure and count >= config.smallest_rows:
                     seen = evaluation["heads"].get(head, {}).get("sources", {}).get(left_out, {})
-                    row = {"kind": kind, "left_out": left_out, "head": head, "rows": report["rows"], "measure": name}
+                    row = {"kind": kind, "left_out": left_out, "head": head, "rows": count, "measure": name}
                     rows.append(row | {"figure": figure, "seen": figure_of(seen, name)})
     return rows
 
@@ -160,6 +160,7 @@ def as_metrics(rows: Sequence[Headline]) -> dict[str, Any]:
             **row.figure,
             "best_baseline": row.baseline,
             "baseline_value": row.beside["value"] if row.beside else None,
+            "baseline_train_rows": row.train_rows,
         }
     return report
 
@@ -170,7 +171,7 @@ def table(rows: Sequence[Headline]) -> Table:
     colours = {"ahead": "green", "level": "yellow", "behind": "red", "alone": "dim"}
     for row in rows:
         beside = f"{row.baseline} {row.beside['value']:.2f}" if row.beside else "none"
-        verdict = f"[{colours[row.verdict]}]{row.verdict}"
+        verdict = f"[{colours[row.verdict]}]{row.verdict}[/]" + (f", {row.learnt}" if row.learnt else "")
         names = (worded(row.head), "all" if row.source == ALL else worded(row.source), f"{row.rows:,}")
         found.add_row(*names, MEASURES[row.measure], shown(row.figure), beside, verdict)
     return found

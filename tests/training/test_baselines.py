@@ -65,6 +65,17 @@ def test_figures_stand_for_each_source(report: Report) -> None:
     assert set(report["tfidf"]["sentiment"]["sources"]) == {"bundled", "posts"}
 
 
+def test_it_is_said_how_many_rows_each_head_was_learnt_from(report: Report) -> None:
+    assert report["tfidf"]["frustration"]["train_rows"] == 60
+    assert report["vader"]["sentiment"]["train_rows"] == 0
+
+
+def test_corpora_with_coarse_labels_are_measured_in_three_groups_alone(report: Report) -> None:
+    for part in (report["tfidf"]["sentiment"], *report["tfidf"]["sentiment"]["sources"].values()):
+        assert "quadratic_kappa" not in part
+        assert "three_way" in part
+
+
 def test_rows_are_drawn_evenly_and_small_corpora_stay_whole() -> None:
     sources = np.array(["large"] * 90 + ["small"] * 4)
     chosen = drawn_evenly(sources, 20, seed=1)

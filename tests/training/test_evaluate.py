@@ -65,8 +65,11 @@ def test_every_head_is_measured_on_every_source_that_knows_it(report: dict[str, 
 
 def test_coarse_labels_are_measured_in_three_groups(report: dict[str, Any]) -> None:
     posts = report["heads"]["sentiment"]["sources"]["tweeteval"]
-    assert (posts["rows"], posts["exact_rows"], posts["three_way"]["rows"]) == (20, 10, 20)
+    assert set(posts) == {"rows", "three_way"}  # the ten exact labels there are all neutral: a selection by label
+    assert (posts["rows"], posts["three_way"]["rows"]) == (20, 20)
     assert posts["three_way"]["macro_f1"]["value"] > 0.8
+    everywhere = report["heads"]["sentiment"]
+    assert (everywhere["rows"], everywhere["exact_rows"], everywhere["three_way"]["rows"]) == (200, 180, 200)
 
 
 def test_hot_turns_and_their_queue_are_measured(report: dict[str, Any]) -> None:
@@ -93,6 +96,14 @@ def test_slices_have_rows_and_an_interval(report: dict[str, Any]) -> None:
     assert later["frustration"]["measure"] == "quadratic_kappa"
     assert later["frustration"]["low"] <= later["frustration"]["quadratic_kappa"] <= later["frustration"]["high"]
     assert "shouted" not in report["slices"]
+
+
+def test_a_slice_counts_the_rows_behind_each_figure(report: dict[str, Any]) -> None:
+    first = report["slices"]["first turns"]
+    assert first["rows"] == 80
+    assert (first["sentiment"]["measure"], first["sentiment"]["rows"]) == ("quadratic_kappa", 60)
+    posts = report["slices"]["source tweeteval"]
+    assert (posts["sentiment"]["measure"], posts["sentiment"]["rows"]) == ("three_way", 20)
 
 
 def test_curves_hold_every_forecast_and_source() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.findings import ReportConfig, headlines, in_three, slices_by_weakness, weaknesses
+from training.findings import ReportConfig, headlines, in_three, slices_by_weakness, verdicts, weaknesses
 
 CONFIG = ReportConfig(smallest_rows=20, smallest_positives=10, weakest_slices=5, weak=0.5, poor_calibration=0.05)
 
@@ -24,7 +24,7 @@ def evaluation(**more: Any) -> dict[str, Any]:
 
 def baselines(calls: float, name: str = "tfidf") -> dict[str, Any]:
     posts = {"three_way": {"rows": 55, "macro_f1": figure(0.5)}}
-    return {name: {"sentiment": {**head(0.5), "sources": {"calls": head(calls), "posts": posts}}}}
+    return {name: {"sentiment": {**head(0.5), "train_rows": 3000, "sources": {"calls": head(calls), "posts": posts}}}}
 
 
 def test_each_corpus_stands_beside_the_best_baseline_of_the_same_figure() -> None:
@@ -34,6 +34,28 @@ def test_each_corpus_stands_beside_the_best_baseline_of_the_same_figure() -> Non
         ("calls", "quadratic_kappa", 100, "tfidf", "ahead"),
         ("posts", "three_way", 55, "tfidf", "ahead"),
     ]
+
+
+def test_all_together_stands_beside_a_baseline_of_as_many_rows_alone() -> None:
+    sampled = baselines(0.6)
+    sampled["tfidf"]["sentiment"]["rows"] = 80
+    rows = {row.source: row for row in headlines(evaluation(), sampled, CONFIG)}
+    assert rows["all"].baseline is None
+    assert rows["calls"].baseline == "tfidf"
+
+
+def test_figures_ahead_are_counted_once() -> None:
+    rows = headlines(evaluation(), baselines(0.6), CONFIG)
+    assert verdicts(rows) == {"ahead": 2, "level": 0, "behind": 0}
+
+
+def test_a_verdict_says_what_the_baseline_learnt_from() -> None:
+    rows = headlines(evaluation(), baselines(0.78), CONFIG)
+    assert {row.learnt for row in rows} == {"learnt from 3,000 rows"}
+    assert any(
+        "the baseline learnt from 3,000 rows" in said for said in weaknesses(evaluation(), baselines(0.78), CONFIG)
+    )
+    assert {row.learnt for row in headlines(evaluation(), {}, CONFIG)} == {""}
 
 
 def test_a_head_without_baselines_stands_alone() -> None:
@@ -61,12 +83,13 @@ def test_it_names_values_that_are_told_poorly_and_those_too_rare_to_judge() -> N
         "negative": {"positives": 50, "f1": figure(0.3)},
         "neutral": {"positives": 50, "f1": figure(0.9)},
         "positive": {"positives": 3, "f1": figure(0.0)},
+        "very_positive": {"positives": 0, "f1": None},
     }
     found = evaluation()
     found["heads"]["sentiment"]["values"] = values
     said = " ".join(weaknesses(found, {}, CONFIG))
     assert "“negative” is told poorly: F1 0.30 over 50" in said
-    assert "Too rare in the test rows to be judged at all: sentiment “positive”." in said
+    assert "Too rare in the test rows to be judged at all: sentiment “positive”, sentiment “very positive”." in said
     assert "neutral" not in said
 
 
@@ -81,7 +104,7 @@ def test_slices_are_sorted_by_how_far_they_fall_behind() -> None:
     rows = slices_by_weakness(evaluation(slices=slices), CONFIG)
     assert [row.name for row in rows] == ["negated", "shouted", "long"]
     said = " ".join(weaknesses(evaluation(slices=slices), {}, CONFIG))
-    assert "“negated” (50 rows): sentiment 0.40 beside 0.75" in said
+    assert "“negated”: sentiment 0.40 beside 0.75 (50 rows)" in said
     assert "shouted" not in said
 
 

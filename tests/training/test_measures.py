@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -6,14 +7,17 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from pipeline.heads import Floats, choose
 from pipeline.vocabulary import Head, load_vocabulary
-from training.measures import Judged, Measuring, by_source, head_report, leading, ranking_measures
+from training.measures import Judged, Measuring, by_source, fine_rows, head_report, leading, ranking_measures
 
 HEADS = load_vocabulary().heads
 CONFIG = Measuring(bootstrap=40, seed=1, ece_bins=10)
 
 
-def judged(head: Head, target: Floats, chance: Floats) -> Judged:
-    return Judged(head, chance, target, np.full(len(head.values), 0.5), np.arange(len(target)))
+def judged(head: Head, target: Floats, chance: Floats, sources: Sequence[str] | None = None) -> Judged:
+    """Every row a conversation, and a corpus unless `sources` [rows] name them."""
+    names = np.array([str(row) for row in range(len(target))] if sources is None else sources)
+    groups = np.arange(len(target))
+    return Judged(head, chance, target, np.full(len(head.values), 0.5), groups, fine_rows(head, target, names))
 
 
 def drawn(name: str, rows: int = 300) -> Judged:
@@ -92,6 +96,49 @@ def test_five_level_figures_leave_coarse_rows_out() -> None:
     assert report["exact_rows"] == 50
     assert report["three_way"]["rows"] == 100
     assert report["three_way"]["accuracy"]["value"] < alone["three_way"]["accuracy"]["value"]
+
+
+def test_exact_labels_of_a_coarse_corpus_are_a_selection_and_count_in_three_groups_alone() -> None:
+    exact = drawn("sentiment", 50)
+    neutral, negative = np.tile([0, 0, 1.0, 0, 0], (30, 1)), np.tile([1.0, 1.0, 0, 0, 0], (20, 1))
+    posts = np.vstack([neutral, negative])
+    sources = ["calls"] * 50 + ["posts"] * 50
+    mixed = judged(exact.head, np.vstack([exact.target, posts]), np.vstack([exact.chance, posts]), sources)
+    alone, report = head_report(exact, CONFIG), head_report(mixed, CONFIG)
+    for measure in ("accuracy", "macro_f1", "quadratic_kappa", "ece", "values"):
+        assert report[measure] == alone[measure]
+    assert report["exact_rows"] == 50
+    found = leading(mixed.among(np.arange(100) >= 50), CONFIG)
+    assert found is not None
+    assert (found[0], found[2]) == ("three_way", 50)
+    neutral_alone = leading(mixed.among((np.arange(100) >= 50) & (np.arange(100) < 80)), CONFIG)  # a slice of them
+    assert neutral_alone is not None
+    assert neutral_alone[0] == "three_way"
+
+
+def test_what_is_coarse_is_seen_head_by_head_and_corpus_by_corpus() -> None:
+    target = np.array([[1.0, 1, 0, 0, 0], [0, 0, 1.0, 0, 0], [0, 0, 1.0, 0, 0]])
+    assert fine_rows(HEADS["sentiment"], target, np.array(["posts", "posts", "calls"])).tolist() == [False, False, True]
+    flags = np.ones((2, len(HEADS["signals"].values)))
+    assert fine_rows(HEADS["signals"], flags, np.array(["posts", "calls"])).all()
+
+
+def test_a_value_neither_true_nor_chosen_is_named_without_a_figure() -> None:
+    three = np.eye(5)[[0, 1, 2]]
+    report = head_report(judged(HEADS["sentiment"], three, three), CONFIG)
+    assert list(report["values"]) == list(HEADS["sentiment"].values)
+    assert report["values"]["positive"] == {"positives": 0, "f1": None}
+    assert report["values"]["neutral"]["f1"]["value"] == 1.0
+
+
+def test_the_rows_of_the_leading_figure_are_those_behind_it() -> None:
+    exact = drawn("sentiment", 50)
+    coarse = np.tile([1.0, 1.0, 0, 0, 0], (30, 1))
+    mixed = judged(exact.head, np.vstack([exact.target, coarse]), np.vstack([exact.chance, coarse]))
+    found = leading(mixed, CONFIG)
+    assert found is not None
+    assert (found[0], found[2]) == ("quadratic_kappa", 50)
+    assert found == leading(exact, CONFIG)
 
 
 def test_a_label_across_groups_is_judged_nowhere() -> None:

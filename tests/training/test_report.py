@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,12 +15,13 @@ from pipeline.stage import read_json, write_json
 from pipeline.vocabulary import load_vocabulary
 from tests.training.test_evaluate import CONFIG as EVALUATE
 from tests.training.test_evaluate import rows_and_labels
-from training.evaluate import curves, evaluate
+from training.evaluate import curves, evaluate, judged_heads
 from training.findings import ReportConfig
 from training.plots import write_curves, write_plots
 from training.report import as_metrics, context, render, table
 
 CONFIG = ReportConfig(smallest_rows=20, smallest_positives=10, weakest_slices=3, weak=0.5, poor_calibration=0.05)
+SENTIMENTS = load_vocabulary().heads["sentiment"].values
 UNCLOSED = {"meta", "br"}
 
 
@@ -63,8 +65,11 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = evaluate(labelled, chances, rows, calibration, EVALUATE)
     write_json(folder / "evaluate.json", found)
     guess = evaluate(labelled, chances[::-1], rows, calibration, EVALUATE)  # each row told what another is
-    write_json(folder / "baselines.json", {"tfidf": guess["heads"]})
-    write_plots(folder / "plots", labelled, chances, 10)
+    write_json(
+        folder / "baselines.json",
+        {"tfidf": {name: {"train_rows": 1234, **head} for name, head in guess["heads"].items()}},
+    )
+    write_plots(folder / "plots", judged_heads(labelled, chances, rows, calibration), 10)
     write_curves(folder / "plots", **curves(labelled, chances, rows))
     return folder
 
@@ -87,6 +92,29 @@ def test_it_shows_the_headline_the_queue_and_the_forecasts(metrics: Path) -> Non
         assert f'id="{section}"' in page
     assert "tfidf" in page
     assert "customer turns ahead" in page
+    assert "learnt from 1,234 rows" in page
+
+
+def test_confusion_stands_in_one_file_by_head_and_without_coarse_corpora(metrics: Path) -> None:
+    assert [path.name for path in (metrics / "plots").glob("confusion*.csv")] == ["confusion.csv"]
+    found = values(metrics)["confusion"]
+    assert {name: sum(counts.values()) for name, counts in found.items()} == {
+        "sentiment": 180,
+        "frustration": 180,
+        "satisfaction": 180,
+    }
+    assert set(found["sentiment"]) <= {(a, b) for a in SENTIMENTS for b in SENTIMENTS}
+
+
+def test_plots_are_written_where_no_label_is_exact(tmp_path: Path) -> None:
+    rows, labelled = rows_and_labels()
+    calibration = no_calibration(labelled.vocabulary)
+    chances = probabilities(labelled.logits, labelled.vocabulary, calibration)
+    heads = judged_heads(labelled, chances, rows, calibration)
+    nothing = np.zeros(len(heads["sentiment"].chance), dtype=bool)
+    write_plots(tmp_path, {"sentiment": heads["sentiment"].among(nothing)}, 10)
+    assert (tmp_path / "confusion.csv").read_text(encoding="utf-8") == "head,actual,predicted\n"
+    assert (tmp_path / "confusion.png").exists()
 
 
 def test_sections_without_a_file_are_not_there(metrics: Path) -> None:

@@ -22,17 +22,19 @@ from pipeline.bundle import LAYOUT, Card, read_card
 from pipeline.config import Config, current_profile, load_config
 from pipeline.ingest import IngestConfig
 from pipeline.sources import SOURCES, Source
+from pipeline.sources.exports import Export
 from pipeline.sources.signals import SECOND, load_signals, read_labels
 from pipeline.stage import CORPORA, METRICS, MODELS, read_json, run
 from pipeline.vocabulary import Vocabulary
 from training.checkpoint import MODEL, WEIGHTS
+from training.measures import figure_of, leading_name
 from training.tracking import finish_stage
 
 TEMPLATES = Path(__file__).parent / "templates"
 MODEL_CARD, DATA_CARD = METRICS / "MODEL_CARD.md", METRICS / "DATA_CARD.md"
 MEASURED = ("ingest", "prepare", "train", "calibrate", "evaluate", "export", "abstention", "behaviour")
-LEADING = ("quadratic_kappa", "average_precision", "micro_f1", "macro_f1", "accuracy")  # what a head is summed up by
 NOTHING = "–"
+EXAMPLE_TEXTS, EXAMPLE_LENGTH = 2, 160  # texts of a failing case, characters of a text
 
 
 class CardsConfig(Config):
@@ -45,10 +47,11 @@ class CardsConfig(Config):
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that the cards tell: the bundle's card, the profile's corpora, and each stage's metrics by name."""
+    """What the cards tell: the bundle's card, the profile's corpora and exports, and each stage's metrics by name."""
 
     bundle: Card
     sources: tuple[Source, ...]
+    exports: tuple[Export, ...]
     metrics: Mapping[str, Any]
 
 
@@ -77,6 +80,7 @@ def render(template: str, facts: Facts, config: CardsConfig) -> str:
     return environment.get_template(template).render(
         bundle=facts.bundle,
         sources=facts.sources,
+        exports=facts.exports,
         weakest=weakest(metrics["evaluate"].get("slices", {}), config),
         failures=failures(metrics.get("behaviour", {}), config.examples),
         **{name: metrics.get(name, {}) for name in (*MEASURED, "cards")},
@@ -88,7 +92,11 @@ def summary(facts: Facts) -> str:
     card, cards = facts.bundle, facts.metrics["cards"]
     heads = facts.metrics["evaluate"]["heads"]
     own = [name for name in heads if name in card.labels.heads and not card.labels.heads[name].auxiliary]
-    figures = [f"{name} {measure} {shown(heads[name][measure])}" for name in own for measure in leading(heads[name])]
+    figures = [
+        f"{name} {measure} {shown(figure_of(heads[name], measure))}"
+        for name in own
+        if (measure := leading_name(heads[name]))
+    ]
     return (
         f"Simmer, profile {card.profile}: {card.encoder}, {shown(cards['parameters'])} parameters, validated on "
         f"{', '.join(card.languages)}. On test conversations: {'; '.join(figures)}. Orders conversations for people "
@@ -138,52 +146,46 @@ def is_figure(value: Any) -> bool:
     return not isinstance(value, list | tuple)
 
 
-def leading(report: Mapping[str, Any]) -> list[str]:
-    """The one measure that a head is summed up by, if it has any."""
-    return [measure for measure in LEADING if measure in report][:1]
-
-
 def weakest(slices: Mapping[str, Any], config: CardsConfig) -> dict[str, dict[str, Any]]:
-    """Per head the slices with the lowest leading measure, as rows of a table."""
-    found = [
-        (head, report[measure], name, measure, slices[name]["rows"])
-        for name in slices
-        for head, report in slices[name].items()
-        if isinstance(report, Mapping) and slices[name]["rows"] >= config.smallest_slice
-        for measure in leading(report)
-    ]
-    rows: dict[str, dict[str, Any]] = {}
-    for head in dict.fromkeys(row[0] for row in found):
-        lowest = sorted((row for row in found if row[0] == head), key=lambda row: _number(row[1]))
-        for _, value, name, measure, count in lowest[: config.weakest_slices]:
-            rows[f"{head}: {name}"] = {"rows": count, "measure": measure, "value": value}
-    return rows
+    """Per head the slices with the lowest figure, of those in which rows enough know the head, as rows of a table."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, heads in slices.items():
+        for head, report in heads.items():
+            if isinstance(report, Mapping) and report["rows"] >= config.smallest_slice:
+                found.setdefault(head, {})[f"{head}: {name}"] = slice_row(report)
+    return {
+        name: row
+        for rows in found.values()
+        for name, row in sorted(rows.items(), key=lambda item: item[1]["value"]["value"])[: config.weakest_slices]
+    }
+
+
+def slice_row(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A head's rows in a slice, and its one figure with the interval."""
+    value = {"value": report[report["measure"]], "low": report["low"], "high": report["high"]}
+    return {"rows": report["rows"], "measure": report["measure"], "value": value}
 
 
 def failures(behaviour: Mapping[str, Any], examples: int) -> list[dict[str, Any]]:
-    """Families of invented messages with the share that fails and some that do, the worst first."""
-    families = behaviour.get("families", behaviour)
+    """Families of the behaviour suite with how many of their cases fail and some that do, the worst first."""
     found = [
-        {"name": name, "rate": family["failure_rate"], "examples": [_example(e) for e in _listed(family)[:examples]]}
-        for name, family in families.items()
-        if isinstance(family, Mapping) and "failure_rate" in family
+        {"name": name, **family, "examples": [as_failure(example) for example in family["examples"][:examples]]}
+        for name, family in behaviour.get("families", {}).items()
     ]
-    return sorted(found, key=lambda family: -_number(family["rate"]))
+    return sorted(found, key=lambda family: -family["failure_rate"])
 
 
-def _listed(family: Mapping[str, Any]) -> list[Any]:
-    return list(family.get("examples") or family.get("failures") or [])
+def as_failure(example: Mapping[str, Any]) -> str:
+    """A failing case in one line: its first two texts, how many more there are, and what is wrong."""
+    texts = [f"“{shortened(text)}”" for text in example["came_out"]]
+    more = [f"{len(texts) - EXAMPLE_TEXTS} more"] if len(texts) > EXAMPLE_TEXTS else []
+    return f"{' and '.join(texts[:EXAMPLE_TEXTS] + more)}: {shown('; '.join(example['problems']))}"
 
 
-def _example(example: Any) -> str:
-    if isinstance(example, Mapping):
-        return "; ".join(f"{key}: {shown(value)}" for key, value in example.items() if is_figure(value))
-    return shown(example)
-
-
-def _number(value: Any) -> float:
-    number = value["value"] if isinstance(value, Mapping) else value
-    return float(number) if number is not None else math.inf
+def shortened(text: str) -> str:
+    """At most so much of a text that it fits a line, cut at words: of turns, the judged one stands last and is kept."""
+    line = shown(text)
+    return line if len(line) <= EXAMPLE_LENGTH else f"… {line[-EXAMPLE_LENGTH:].partition(' ')[2]}"
 
 
 def agreements(sources: Sequence[Source], vocabulary: Vocabulary, folder: Path) -> dict[str, dict[str, float]]:
@@ -205,7 +207,8 @@ def parameters(weights: Path) -> int:
 def load_facts(profile: str) -> Facts:
     """The facts of the current bundle; a metrics file that is not there is an empty one."""
     bundle = read_card(MODELS / "current" / LAYOUT.card)
-    sources = tuple(SOURCES[name] for name in load_config(IngestConfig, "data.yaml", "ingest", profile).sources)
+    ingested = load_config(IngestConfig, "data.yaml", "ingest", profile)
+    sources = tuple(SOURCES[name] for name in ingested.sources)
     files = {name: METRICS / f"{name}.json" for name in MEASURED}
     metrics = {name: read_json(path) if path.exists() else {} for name, path in files.items()}
     metrics["cards"] = {
@@ -213,7 +216,7 @@ def load_facts(profile: str) -> Facts:
         "parameters": parameters(MODEL / WEIGHTS),
         "agreement": agreements(sources, bundle.labels, CORPORA),
     }
-    return Facts(bundle, sources, metrics)
+    return Facts(bundle, sources, ingested.exports, metrics)
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ from training.measures import figure_of, leading_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = METRICS / "report.html"
+WIDTH = 120  # of the table in a terminal, however wide that is
 
 Points = list[tuple[float, ...]]
 
@@ -185,7 +186,7 @@ def main() -> None:
     config = load_config(ReportConfig, "train.yaml", "report", profile)
     if parser.parse_args().table:
         evaluation, baselines = read_json(METRICS / "evaluate.json"), read_json(METRICS / "baselines.json")
-        Console().print(table(headlines(evaluation, baselines, config)))
+        Console(width=WIDTH).print(table(headlines(evaluation, baselines, config)))
         return
     values = context(METRICS, PLOTS, profile, config)
     PAGE.write_text(render(values), encoding="utf-8")

@@ -441,7 +441,7 @@ def test_ctrl_c_leaves_the_old_output_and_nothing_else(tmp_path: Path, bundle_pa
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)  # its input is still open: nothing else can end it
     stderr = process.communicate(timeout=60)[1]
-    assert process.returncode not in (0, 1)
+    assert process.returncode not in (0, 1), stderr
     assert b"Traceback" not in stderr
     assert old.read_bytes() == b"old\n"
     assert list(tmp_path.iterdir()) == [old]

@@ -56,10 +56,15 @@ def split_of(together: Sequence[Conversation], config: SplitConfig) -> str:
     named = [split for conversation in together if (split := named_split(conversation))]
     if named:
         return min(named, key=_HELD_BACK.index)
-    draw = int.from_bytes(hashlib.sha256(min(map(_key, together)).encode()).digest()[:8], "big") / 2**64
-    if draw < config.test_share:
+    drawn = draw(min(map(_key, together)))
+    if drawn < config.test_share:
         return "test"
-    return "validation" if draw < config.test_share + config.validation_share else "train"
+    return "validation" if drawn < config.test_share + config.validation_share else "train"
+
+
+def draw(key: str) -> float:
+    """A number from 0 to 1 that is always the same for a key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def named_split(conversation: Conversation) -> str | None:

@@ -28,6 +28,7 @@ from transformers import set_seed
 from pipeline.config import current_profile, load_config
 from pipeline.heads import probabilities
 from pipeline.prepare import DATASET
+from pipeline.splits import draw
 from pipeline.stage import BUILD, METRICS, read_json, run, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder, check_weights, encoder_folder
@@ -99,7 +100,7 @@ class Trial:
     def learns_from(self, rows: Dataset, config: TransferConfig) -> NDArray[np.bool_]:
         """Members [rows] of training and validation."""
         if self.kind == "learning_curve":
-            return np.array([draw(name) < float(self.name) for name in rows["conversation"]], dtype=bool)
+            return np.array([draw(f"share {name}") < float(self.name) for name in rows["conversation"]], dtype=bool)
         return ~self.left_out(rows, config)
 
     def measured_on(self, rows: Dataset, config: TransferConfig) -> NDArray[np.bool_]:
@@ -192,11 +193,6 @@ def taught(train: Dataset, recipe: Recipe) -> TrainConfig:
     left = {name for name, where in recipe.vocabulary.slices().items() if (sums[where] > 0).all()}
     weights = {name: weight for name, weight in recipe.train.head_weights.items() if name in left}
     return recipe.train.model_copy(update={"epochs": recipe.transfer.epochs, "head_weights": weights})
-
-
-def draw(conversation: str) -> float:
-    """A number from 0 to 1 that is always the same for a conversation, so that larger shares hold smaller ones."""
-    return int.from_bytes(hashlib.sha256(f"share {conversation}".encode()).digest()[:8], "big") / 2**64
 
 
 def read_recipe(profile: str) -> Recipe:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.conversation import Conversation, Turn
+from pipeline.conversation import Conversation
 from pipeline.sources.signals import FILE as SIGNALS
 from pipeline.sources.signals import HEADS, LABELLED_BY, load_signals
-from pipeline.sources.source import Source, read_json_rows
+from pipeline.sources.source import Source, post, read_json_rows
 
 FILE = "airline_tweets.jsonl"
 
@@ -18,14 +18,7 @@ def read(folder: Path) -> Iterator[Conversation]:
     signals = load_signals(folder, "airline_tweets")
     for row in read_json_rows(folder / FILE, {"id": str, "text": str, "sentiment": str}):
         labels = {"airline_sentiment": row["sentiment"], **signals.get((row["id"], None), {})}
-        turn = Turn(role="customer", text=row["text"], labels=labels)
-        yield Conversation(
-            id=f"airline_tweets-{row['id']}",
-            channel="social",
-            language="en",
-            turns=(turn,),
-            meta={"industry": "airline"},
-        )
+        yield post("airline_tweets", row["id"], row["text"], labels, industry="airline")
 
 
 SOURCE = Source(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.conversation import Conversation, Turn
-from pipeline.sources.source import Source, read_json_rows
+from pipeline.conversation import Conversation
+from pipeline.sources.source import Source, post, read_json_rows
+from pipeline.vocabulary import Labels
 
 FILES = {"train": "goemotions_train.jsonl", "validation": "goemotions_dev.jsonl"}
 
@@ -17,14 +18,8 @@ def read(folder: Path) -> Iterator[Conversation]:
         if not (folder / file).exists():
             continue
         for row in read_json_rows(folder / file, {"id": str, "text": str, "emotions": list}):
-            turn = Turn(role="customer", text=row["text"], labels={"goemotions": tuple(row["emotions"])})
-            yield Conversation(
-                id=f"goemotions-{row['id']}",
-                channel="social",
-                language="en",
-                turns=(turn,),
-                meta={"industry": "reddit", "split": split},
-            )
+            labels: Labels = {"goemotions": tuple(row["emotions"])}
+            yield post("goemotions", row["id"], row["text"], labels, industry="reddit", split=split)
 
 
 SOURCE = Source(

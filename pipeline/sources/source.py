@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from pipeline.conversation import describe
+from pipeline.conversation import Conversation, Turn, describe
 from pipeline.errors import InputError
+from pipeline.vocabulary import Labels
 
 
 class SourceMissing(UserWarning):
@@ -78,3 +79,9 @@ def named(where: str) -> Iterator[None]:
         raise FormatChanged(f"{where}{describe(error)}") from None
     except FormatChanged as error:
         raise FormatChanged(f"{where}{error}") from None
+
+
+def post(source: str, row_id: str, text: str, labels: Labels, **meta: str) -> Conversation:
+    """One English message on social media that stands alone, as a conversation of its corpus."""
+    turn = Turn(role="customer", text=text, labels=labels)
+    return Conversation(id=f"{source}-{row_id}", channel="social", language="en", turns=(turn,), meta={**meta})

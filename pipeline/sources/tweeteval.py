@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.conversation import Conversation, Turn
-from pipeline.sources.source import FormatChanged, Source, read_json_rows
+from pipeline.conversation import Conversation
+from pipeline.sources.source import FormatChanged, Source, post, read_json_rows
 from pipeline.vocabulary import AnyOf, LabelValue
 
 FILE = "tweeteval_sentiment_val.jsonl"
@@ -23,11 +23,8 @@ def read(folder: Path) -> Iterator[Conversation]:
     for row in read_json_rows(folder / FILE, {"text": str, "sentiment": str}):
         if row["sentiment"] not in COARSE:
             raise FormatChanged(f"{FILE}: sentiment: {row['sentiment']!r} is none of {', '.join(COARSE)}")
-        turn = Turn(role="customer", text=row["text"], labels={"sentiment": COARSE[row["sentiment"]]})
         digest = hashlib.sha256(row["text"].encode()).hexdigest()[:16]
-        yield Conversation(
-            id=f"tweeteval-{digest}", channel="social", language="en", turns=(turn,), meta={"industry": "twitter"}
-        )
+        yield post("tweeteval", digest, row["text"], {"sentiment": COARSE[row["sentiment"]]}, industry="twitter")
 
 
 SOURCE = Source(

@@ -7,11 +7,12 @@ import pytest
 from datasets import DatasetDict
 
 from pipeline.config import load_config
+from pipeline.splits import draw
 from pipeline.stage import read_json, write_json
 from pipeline.vocabulary import load_vocabulary
 from training.calibrate import CalibrateConfig
 from training.train import TrainConfig
-from training.transfer import KINDS, Recipe, TransferConfig, Trial, draw, transfer, trials
+from training.transfer import KINDS, Recipe, TransferConfig, Trial, transfer, trials
 
 CONFIG = TransferConfig(
     bootstrap=20, seed=1, ece_bins=10, epochs=1, groups={"travel": ("rail",), "sea": ("ferry",)}, shares=(0.5,)

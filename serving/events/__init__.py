@@ -1,0 +1,1 @@
+"""Events on their way out: signed webhooks and a stream that resumes."""

@@ -1,0 +1,1 @@
+"""Who should take a conversation, and what a policy would do."""

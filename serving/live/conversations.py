@@ -59,7 +59,9 @@ class Scoring(Protocol):
 class Publishing(Protocol):
     """Where events go, in the transaction of what they tell of."""
 
-    def append(self, connection: Connection, conversation: str, at: datetime, events: Sequence[lifecycle.Event]) -> None:
+    def append(
+        self, connection: Connection, conversation: str, at: datetime, events: Sequence[lifecycle.Event]
+    ) -> None:
         """Write the events."""
         ...
 
@@ -126,7 +128,9 @@ class Conversations:
             record = record or self._begin(identifier, new.channel, new.language, new.meta)
             missing = self._missing(record, new.messages())
             meta = {**record.state.meta, **_kept_meta(new.meta)}
-            state = replace(record.state, channel=new.channel, language=new.language or record.state.language, meta=meta)
+            state = replace(
+                record.state, channel=new.channel, language=new.language or record.state.language, meta=meta
+            )
             changed = bool(missing) or state != record.state
             if changed:
                 record = await self._take(record, state, missing, deadline)

@@ -118,7 +118,8 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
         waiting_since=None if resolved else waiting,
         latest=newest.standing if newest else None,
         latest_message=newest.id if newest else None,
-        first_answer_at=state.first_answer_at or next((m.received_at for m in record.messages if m.role == "agent"), None),
+        first_answer_at=state.first_answer_at
+        or next((m.received_at for m in record.messages if m.role == "agent"), None),
     )
     if newest is None:
         return placed(replace(state, strengths=None, hot=False), judge)

@@ -57,9 +57,7 @@ def read(connection: Connection, identifier: str) -> Record | None:
     if state is None:
         return None
     rows = connection.execute(
-        select(*_MESSAGE)
-        .where(messages.c.conversation == identifier)
-        .order_by(messages.c.at, messages.c.sequence)
+        select(*_MESSAGE).where(messages.c.conversation == identifier).order_by(messages.c.at, messages.c.sequence)
     )
     return Record(state, tuple(Message(*row) for row in rows))
 
@@ -98,9 +96,7 @@ def revise(connection: Connection, conversation: str, answers: Mapping[str, dict
         connection.execute(_REVISE, rows)
 
 
-def page(
-    connection: Connection, chosen: Filter, limit: int, after: tuple[float, str] | None = None
-) -> list[State]:
+def page(connection: Connection, chosen: Filter, limit: int, after: tuple[float, str] | None = None) -> list[State]:
     """Waiting conversations, hottest first; `after` is the rank and id of the last one seen."""
     query = select(*_STATE).where(conversations.c.rank.is_not(None), *_conditions(chosen))
     if after is not None:

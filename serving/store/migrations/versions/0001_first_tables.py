@@ -88,9 +88,7 @@ def upgrade() -> None:
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_conversations_agent_status"), ["agent", "status"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_status_rank_id"), ["status", "rank", "id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_conversations_ages_at"), ["ages_at"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_conversations_ages_at"), ["ages_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_updated_at"), ["updated_at"], unique=False)
 
     op.create_table(

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from pipeline.conversation import Conversation, Turn
+from pipeline.conversation import Channel, Conversation, Turn
 from serving.answers import Answer
 from serving.live import lifecycle
 from serving.live.bodies import MOST_TURNS, NewConversation, NewMessage, digest, kept_text
@@ -109,6 +109,7 @@ class Conversations:
         async def attempt(record: Record | None) -> Said:
             known = record.message(new.id) if record else None
             if record and known:
+                self.handy.put(record)
                 _must_be(known, new)
                 return Said(record.state, known, replayed=True)
             record = record or self._begin(identifier, new.channel or "chat", new.language, new.meta)
@@ -161,7 +162,7 @@ class Conversations:
             record = await self._reader.run(lambda connection: rows.read(connection, identifier))
         return await attempt(record)
 
-    def _begin(self, identifier: str, channel: str, language: str | None, meta: Mapping[str, Any]) -> Record:
+    def _begin(self, identifier: str, channel: Channel, language: str | None, meta: Mapping[str, Any]) -> Record:
         return Record(lifecycle.begin(identifier, channel, language, _kept_meta(meta), self._now()), ())
 
     def _message(self, record: Record, new: NewMessage, sequence: int) -> Message:
@@ -205,7 +206,8 @@ class Conversations:
         wanted = lifecycle.to_score(messages, fresh, CONTEXT_READ)
         jobs = [_job(state, messages, index) for index in wanted]
         answers = await self._scoring().score(jobs, deadline) if jobs else []
-        found = {index: answer.model_dump(mode="json") | {"turn": index} for index, answer in zip(wanted, answers)}
+        pairs = zip(wanted, answers, strict=True)
+        found = {index: answer.model_dump(mode="json") | {"turn": index} for index, answer in pairs}
         return tuple(
             _answered(message, found[index], message.id in fresh) if index in found else message
             for index, message in enumerate(messages)

@@ -1,4 +1,4 @@
-"""What a policy makes of answers that were given: priority before any waiting, the factors' strengths, whether it is hot."""
+"""What a policy makes of an answer: the decision before any waiting, the factors' strengths, whether it is hot."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline.conversation import Channel
 from serving.live.judging import Judge
 from serving.policy import Decision
 from serving.routing.aging import rank
@@ -35,7 +36,7 @@ class Event:
     body: Mapping[str, Any]
 
 
-def begin(identifier: str, channel: str, language: str | None, meta: Mapping[str, Any], now: datetime) -> State:
+def begin(identifier: str, channel: Channel, language: str | None, meta: Mapping[str, Any], now: datetime) -> State:
     """A conversation nobody has said anything in."""
     return State(
         id=identifier,
@@ -108,6 +109,7 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     newest = next((m for m in reversed(record.messages) if m.role == "customer"), None)
     status = "open" if state.status == "resolved" and _newer(open_messages, state.resolved_at) else state.status
     resolved = status == "resolved"
+    answered = next((message.received_at for message in record.messages if message.role == "agent"), None)
     waiting = min((min(m.at, m.received_at) for m in open_messages), default=None)
     state = replace(
         state,
@@ -118,8 +120,7 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
         waiting_since=None if resolved else waiting,
         latest=newest.standing if newest else None,
         latest_message=newest.id if newest else None,
-        first_answer_at=state.first_answer_at
-        or next((m.received_at for m in record.messages if m.role == "agent"), None),
+        first_answer_at=state.first_answer_at or answered,
     )
     if newest is None:
         return placed(replace(state, strengths=None, hot=False), judge)

@@ -141,7 +141,7 @@ def loads(connection: Connection) -> dict[str, int]:
         .where(conversations.c.status == "assigned")
         .group_by(conversations.c.agent)
     )
-    return {agent: count for agent, count in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def waiting(connection: Connection) -> dict[str, tuple[int, datetime]]:
@@ -170,4 +170,4 @@ def _escaped(word: str) -> str:
 
 
 def _state(row: Row[Any]) -> State:
-    return State(*row)
+    return State(**row._asdict())

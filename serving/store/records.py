@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
+from pipeline.conversation import Channel, Role
+
 Status = Literal["open", "assigned", "resolved"]
 
 
@@ -17,7 +19,7 @@ class Message:
     sequence: int
     at: datetime
     received_at: datetime
-    role: str
+    role: Role
     text: str
     digest: str
     answer: dict[str, Any] | None = None
@@ -35,7 +37,7 @@ class State:
 
     id: str
     version: int
-    channel: str
+    channel: Channel
     language: str | None
     meta: dict[str, Any]
     status: Status

@@ -130,9 +130,11 @@ agents = Table(
     Column("empathy_trained", Boolean, nullable=False),
     Column("skills", Document, nullable=False),
     Column("languages", Document, nullable=False),
+    Column("channels", Document),
     Column("cap", Integer, nullable=False),
     Column("online", Boolean, nullable=False),
-    Column("last_hard_at", Instant),  # when a hard conversation last ended with this agent
+    Column("last_hard_at", Instant),  # when a hard conversation last came to this agent or ended with them
+    Column("last_assigned_at", Instant),
     Column("updated_at", Instant, nullable=False),
 )
 

@@ -22,9 +22,11 @@ def upgrade() -> None:
         sa.Column("empathy_trained", sa.Boolean(), nullable=False),
         sa.Column("skills", schema.Document(), nullable=False),
         sa.Column("languages", schema.Document(), nullable=False),
+        sa.Column("channels", schema.Document(), nullable=True),
         sa.Column("cap", sa.Integer(), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
         sa.Column("last_hard_at", schema.Instant(), nullable=True),
+        sa.Column("last_assigned_at", schema.Instant(), nullable=True),
         sa.Column("updated_at", schema.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
     )

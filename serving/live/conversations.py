@@ -139,13 +139,6 @@ class Conversations:
 
         return await self._changing(identifier, attempt)
 
-    async def read(self, identifier: str) -> Record:
-        """A conversation as it stands in the store. Raises NotThere, StoreUnavailable."""
-        record = await self._reader.run(lambda connection: rows.read(connection, identifier))
-        if record is None:
-            raise NotThere(identifier)
-        return record
-
     async def _changing(self, identifier: str, attempt: Callable[[Record | None], Awaitable[T]]) -> T:
         """Try a change on what stands until nobody else's came in between."""
         async with self._turns.of(identifier):

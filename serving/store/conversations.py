@@ -117,6 +117,17 @@ def ageing(connection: Connection, now: datetime, limit: int) -> list[State]:
     return [_state(row) for row in connection.execute(query)]
 
 
+def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
+    """Conversations that are not resolved, by id, from behind the id given."""
+    query = (
+        select(*_STATE)
+        .where(conversations.c.id > after, conversations.c.status != "resolved")
+        .order_by(conversations.c.id)
+        .limit(limit)
+    )
+    return [_state(row) for row in connection.execute(query)]
+
+
 def unchanged_since(connection: Connection, before: datetime, limit: int) -> list[str]:
     """Ids of conversations in which nothing has happened since."""
     query = (

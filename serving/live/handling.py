@@ -127,7 +127,7 @@ class Handling:
             if not conversations.erase(connection, identifier):
                 raise NotThere(identifier)
             outbox.erase(connection, identifier)
-            audit.record(connection, actor, "erased", identifier, {}, self._now())
+            self._audit(connection, actor, "erased", identifier)
             event = lifecycle.Event("erased", {"id": identifier})
             self._publishing.append(connection, identifier, self._now(), [event])
 
@@ -139,7 +139,14 @@ class Handling:
 
         def change(connection: Connection) -> bool:
             new = agents.put(connection, agent, self._now())
-            audit.record(connection, actor, "agent_added" if new else "agent_changed", agent.id, {}, self._now())
+            audit.record(
+                connection,
+                actor=actor,
+                action="agent_added" if new else "agent_changed",
+                subject=agent.id,
+                detail={},
+                now=self._now(),
+            )
             return new
 
         return await self._writer.run(change, f"agent {agent.id}")
@@ -150,7 +157,9 @@ class Handling:
         def change(connection: Connection) -> None:
             if not agents.remove(connection, identifier):
                 raise UnknownAgent(identifier)
-            audit.record(connection, actor, "agent_removed", identifier, {}, self._now())
+            audit.record(
+                connection, actor=actor, action="agent_removed", subject=identifier, detail={}, now=self._now()
+            )
 
         await self._writer.run(change, f"agent {identifier}")
 
@@ -211,10 +220,17 @@ class Handling:
     ) -> State:
         written = conversations.write(connection, after, before.version)
         stood = {"queue": before.queue, "score": before.score}
-        audit.record(connection, actor, action, after.id, {**stood, **detail}, after.updated_at)
+        audit.record(
+            connection, actor=actor, action=action, subject=after.id, detail={**stood, **detail}, now=after.updated_at
+        )
         event = lifecycle.Event(action, lifecycle.summary(written))
         self._publishing.append(connection, after.id, after.updated_at, [event])
         return written
+
+    def _audit(
+        self, connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        audit.record(connection, actor=actor, action=action, subject=subject, detail=detail or {}, now=self._now())
 
 
 def _resolved(outcome: str | None, state: State, now: datetime, judge: Judge) -> State:

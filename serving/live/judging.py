@@ -42,4 +42,4 @@ class Judge:
     def coolness(self, queue: str) -> int:
         """The queue's place in the policy, 0 hottest; one that an earlier policy had counts as coolest."""
         names = [one.name for one in self.policy.config.queues]
-        return names.index(queue) if queue in names else len(names)
+        return names.index(queue if queue in names else names[-1])

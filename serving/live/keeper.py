@@ -107,5 +107,12 @@ class Keeper:
             conversations.erase(connection, identifier)
             outbox.erase(connection, identifier)
         if old:
-            audit.record(connection, SYSTEM, "kept_long_enough", "conversations", {"erased": len(old)}, self._now())
+            audit.record(
+                connection,
+                actor=SYSTEM,
+                action="kept_long_enough",
+                subject="conversations",
+                detail={"erased": len(old)},
+                now=self._now(),
+            )
         return len(old)

@@ -258,8 +258,8 @@ def heard(before: State, after: State, judge: Judge) -> Iterator[Event]:
         yield Event("reopened", summary(after))
     if after.hot and not before.hot:
         yield Event("flagged", summary(after))
-    if before.queue and judge.coolness(after.queue) < judge.coolness(before.queue):
-        yield Event("escalated", {**summary(after), "from": before.queue})
+    if judge.coolness(after.queue) < judge.coolness(before.queue):
+        yield Event("escalated", {**summary(after), "from": before.queue or None})
     if foresees in after.reasons and foresees not in before.reasons:
         yield Event("boil_over_forecast", summary(after) | {"boil_over": (after.latest or {}).get("boil_over")})
 

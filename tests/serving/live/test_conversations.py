@@ -1,4 +1,4 @@
-"""Taking messages in: answers, replays, contradictions, late messages, restarts, and what is kept of what was written."""
+"""Taking messages in: answers, replays, contradictions, late messages, two replicas, and what is kept."""
 
 from __future__ import annotations
 
@@ -148,9 +148,7 @@ def test_a_put_that_says_something_else_is_a_contradiction(world: World) -> None
 
 def test_messages_of_one_conversation_that_come_together_are_all_taken(world: World) -> None:
     async def run() -> list[Said]:
-        return list(
-            await asyncio.gather(*(world.live.conversations.post("c1", message(f"m{n}")) for n in range(20)))
-        )
+        return list(await asyncio.gather(*(world.live.conversations.post("c1", message(f"m{n}")) for n in range(20))))
 
     said = asyncio.run(run())
     assert sorted(s.state.version for s in said) == list(range(1, 21))
@@ -163,7 +161,9 @@ def test_two_replicas_on_one_store_take_each_message_once(world: World, judge: A
     async def run() -> list[Said]:
         both = (world.live.conversations, other.live.conversations)
         return list(
-            await asyncio.gather(*(replica.post("c1", message(f"m{n}", f"say {n}")) for n in range(6) for replica in both))
+            await asyncio.gather(
+                *(replica.post("c1", message(f"m{n}", f"say {n}")) for n in range(6) for replica in both)
+            )
         )
 
     said = asyncio.run(run())

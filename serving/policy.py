@@ -188,5 +188,5 @@ def read_policy(path: Path, vocabulary: Vocabulary) -> Policy:
 
 
 def parse_policy(content: bytes, name: str, vocabulary: Vocabulary) -> Policy:
-    """The policy that a file's content spells; `name` is what messages call it. Raises ConfigError or PolicyMismatch."""
+    """The policy that a file's content spells, called `name` in messages. Raises ConfigError or PolicyMismatch."""
     return Policy(parse_config(RoutingConfig, content, name), vocabulary)

@@ -97,9 +97,7 @@ def skills_wanted(meta: Mapping[str, object], rules: Assignment) -> frozenset[st
     return frozenset(skill for value in named for part in str(value).split(",") if (skill := _skill(part)))
 
 
-def match(
-    need: Need, agents: Collection[Agent], loads: Mapping[str, Load], now: datetime, rules: Assignment
-) -> Choice:
+def match(need: Need, agents: Collection[Agent], loads: Mapping[str, Load], now: datetime, rules: Assignment) -> Choice:
     """Who takes the conversation at `now`; an agent without a load carries nothing."""
     rejected: dict[str, str] = {}
     for dropped in _steps(need, now, rules):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.config import Config
 from pipeline.conversation import Conversation, RowError, RowInvalid
@@ -32,6 +33,17 @@ AROUND = (-10, -5, -1, 0, 1, 5, 10)
 
 class NoPlan(InputError):
     """A threshold cannot be told; the message says why."""
+
+
+class Capacity(Config):
+    """How many conversations a day a team takes. `days`: how many the history spans, by its times where None.
+
+    The queue's reasons are given up, so that the score alone decides, unless they are kept.
+    """
+
+    per_day: float = Field(ge=0, allow_inf_nan=False)
+    days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_reasons: bool = False
 
 
 class Figure(Config):
@@ -82,7 +94,6 @@ class Plan(Config):
     overfull: bool
     conversations: int
     abstained: int
-    unreadable: int
     days: float
     first_day: date | None
     last_day: date | None
@@ -170,38 +181,32 @@ class _Crowd:
 def plan(
     seen: Mapping[str, Seen],
     queue: Queue,
-    per_day: float,
-    *,
-    days: float | None = None,
-    keep_reasons: bool = False,
-    labelled: Iterable[Conversation] | None = None,
     vocabulary: Vocabulary,
-    unreadable: int = 0,
+    capacity: Capacity,
+    labelled: Iterable[Conversation] | None = None,
 ) -> Plan:
-    """The lowest threshold at which the queue takes at most `per_day` on average, by `days` or by the days seen.
+    """The lowest threshold at which the queue takes at most the capacity on average, and what it comes to.
 
-    The queue's reasons are given up, so that the score alone decides, unless they are kept. Raises NoPlan where there
-    is no history, or no telling how many days it spans.
+    Raises NoPlan where there is no history, or no telling how many days it spans.
     """
     if not seen:
         raise NoPlan("the history holds no answer")
     calendar = _calendar(seen)
-    spanned = days if days is not None else float(len(calendar))
+    spanned = capacity.days if capacity.days is not None else float(len(calendar))
     if not spanned:
         raise NoPlan("the history has no times; say how many days it spans")
-    crowd = _crowd(seen, keep_reasons)
-    threshold, overfull = _threshold(crowd, per_day * spanned)
+    crowd = _crowd(seen, capacity.keep_reasons)
+    threshold, overfull = _threshold(crowd, capacity.per_day * spanned)
     taken = crowd.taken(threshold)
     missed, reached = _expected(crowd, taken)
     steps = sorted({max(0, min(HIGHEST, threshold + by)) for by in AROUND})
     return Plan(
         queue=queue.name,
-        capacity=per_day,
+        capacity=capacity.per_day,
         threshold=threshold,
         overfull=overfull,
         conversations=len(seen),
         abstained=int((crowd.score < 0).sum()),
-        unreadable=unreadable,
         days=spanned,
         first_day=calendar[0] if calendar else None,
         last_day=calendar[-1] if calendar else None,
@@ -214,9 +219,9 @@ def plan(
         expected_missed=missed,
         expected_reached=reached,
         around=tuple(_step(crowd, at, spanned) for at in steps),
-        swing=_swing(seen, taken, calendar, per_day),
+        swing=_swing(seen, taken, calendar, capacity.per_day),
         measured=None if labelled is None else _measured(seen, taken, labelled, vocabulary),
-        line=_line(queue, threshold, keep_reasons),
+        line=_line(queue, threshold, capacity.keep_reasons),
     )
 
 

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from serving.routing.capacity import Figure, Measured, Plan, Swing
+from serving.routing.capacity import Figure, Measured, Plan, Span, Swing
 from serving.routing.changes import Changes, Move, Shift
 
 NONE = "·"
@@ -87,13 +87,13 @@ def _examples_table(moves: Iterable[Move]) -> Table:
 
 def plan_page(plan: Plan) -> Iterator[RenderableType]:
     """A threshold and what it comes to, part by part."""
-    yield f"{plan.conversations:,} conversations, {_days(plan)}"
+    yield f"{plan.conversations:,} conversations, {_days(plan.span)}"
     if plan.abstained:
         yield f"{plan.abstained:,} the model would not judge: nobody knows their heat, they are not in what is expected"
     yield Padding(_verdict(plan), (1, 0), expand=False)
-    yield f"expected to miss {_per_day(plan.expected_missed, plan.days)} hot conversations a day"
-    if plan.expected_reached:
-        yield f"expected to reach {_share(plan.expected_reached)} of the hot ones"
+    yield f"expected to miss {_per_day(plan.expected.missed, plan.span.days)} hot conversations a day"
+    if plan.expected.reached:
+        yield f"expected to reach {_share(plan.expected.reached)} of the hot ones"
     if plan.ties > 1:
         yield f"{plan.ties:,} conversations tie at exactly {plan.threshold}: they come or stay away together"
     if plan.swing:
@@ -104,19 +104,19 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
     yield from _yaml_lines(plan)
 
 
-def _days(plan: Plan) -> str:
-    if plan.first_day is None or plan.last_day is None:
-        return f"{plan.days:g} days as said"
-    empty = f", {plan.empty_days:,} of them empty" if plan.empty_days else ""
-    return f"{plan.days:g} days ({plan.first_day} to {plan.last_day}{empty})"
+def _days(span: Span) -> str:
+    if span.first is None or span.last is None:
+        return f"{span.days:g} days as said"
+    empty = f", {span.empty:,} of them empty" if span.empty else ""
+    return f"{span.days:g} days ({span.first} to {span.last}{empty})"
 
 
 def _verdict(plan: Plan) -> str:
-    load, name = f"{plan.taken / plan.days:,.1f} a day", escape(plan.queue)
+    load, name = f"{plan.taken / plan.span.days:,.1f} a day", escape(plan.queue)
     if plan.overfull:
         return (
             f"[bold red]No threshold keeps {name} to {plan.capacity:g} a day:[/] at {plan.threshold} it and the hotter "
-            f"queues still take {load}, {plan.forced / plan.days:,.1f} of them at any threshold"
+            f"queues still take {load}, {plan.forced / plan.span.days:,.1f} of them at any threshold"
         )
     if plan.threshold == 0:
         return f"[bold]A capacity of {plan.capacity:g} a day takes every conversation:[/] there are {load}"
@@ -155,7 +155,7 @@ def _yaml_lines(plan: Plan) -> Iterator[RenderableType]:
     yield Text(f"  {plan.line}")
     if "reasons: []" in plan.line and plan.by_reason:
         yield (
-            f"[dim]by its present reasons alone the queue takes {plan.by_reason / plan.days:,.1f} a day; without them "
+            f"[dim]by its present reasons alone the queue takes {plan.by_reason / plan.span.days:,.1f} a day; without them "
             "the score decides (--keep-reasons keeps them)[/]"
         )
 

@@ -179,11 +179,11 @@ def load_policy(vocabulary: Vocabulary, folder: Path = CONFIGS) -> Policy:
 
 
 def read_policy(path: Path, vocabulary: Vocabulary) -> Policy:
-    """The policy of any file. Raises ConfigError, OSError's among them as its cause, or PolicyMismatch."""
+    """The policy of any file. Raises ConfigError or PolicyMismatch."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}") from None
     return parse_policy(content, str(path), vocabulary)
 
 

@@ -155,8 +155,8 @@ def _yaml_lines(plan: Plan) -> Iterator[RenderableType]:
     yield Text(f"  {plan.line}")
     if "reasons: []" in plan.line and plan.by_reason:
         yield (
-            f"[dim]by its present reasons alone the queue takes {plan.by_reason / plan.span.days:,.1f} a day; without them "
-            "the score decides (--keep-reasons keeps them)[/]"
+            f"[dim]by its present reasons alone the queue takes {plan.by_reason / plan.span.days:,.1f} a day; without "
+            "them the score decides (--keep-reasons keeps them)[/]"
         )
 
 

@@ -45,7 +45,7 @@ def test_a_calm_one_is_first_in_the_end_however_many_hotter_ones_come(score: int
     """Hottest conversations come every few minutes and the first in the queue is taken each time."""
     aging, bound = Aging(points_per_hour=rate), (100 - score) / rate * 60
     calm, queue = key(score, NOON, aging), []
-    for step in range(int(bound / every) + 2):
+    for step in range(int(bound / every) + 3):
         queue.append(key(100, NOON + timedelta(minutes=step * every), aging))
         if calm > max(queue):
             break

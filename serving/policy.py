@@ -179,14 +179,14 @@ def load_policy(vocabulary: Vocabulary, folder: Path = CONFIGS) -> Policy:
 
 
 def read_policy(path: Path, vocabulary: Vocabulary) -> Policy:
-    """The policy of any file. Raises ConfigError, OSError's among them as its cause, or PolicyMismatch."""
+    """The policy of any file. Raises ConfigError or PolicyMismatch."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}") from None
     return parse_policy(content, str(path), vocabulary)
 
 
 def parse_policy(content: bytes, name: str, vocabulary: Vocabulary) -> Policy:
-    """The policy that a file's content spells; `name` is what messages call it. Raises ConfigError or PolicyMismatch."""
+    """The policy that a file's content spells, called `name` in messages. Raises ConfigError or PolicyMismatch."""
     return Policy(parse_config(RoutingConfig, content, name), vocabulary)

@@ -139,7 +139,7 @@ def strengths_of(answer: Answer, policy: Policy, vocabulary: Vocabulary) -> dict
 
 
 def redecide(answer: Answer, policy: Policy, vocabulary: Vocabulary) -> Decision:
-    """What a policy decides on a past answer, at no wait; where the model abstained, it still does. Raises RowInvalid."""
+    """What a policy decides on a past answer, at no wait; an abstention stays one. Raises RowInvalid."""
     if answer.abstained is not None:
         return policy.decide_abstained(answer.abstained.reason)
     return policy.decide_by(strengths_of(answer, policy, vocabulary))

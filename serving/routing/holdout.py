@@ -1,4 +1,4 @@
-"""The hold-out: which conversations are routed as if there were no model, so that the effect of routing can be measured.
+"""The hold-out: which conversations are routed as if there were no model, so that what routing does can be measured.
 
 A conversation is drawn by a keyed hash of its id, so every replica and every replay draws alike, a larger share keeps
 those of a smaller one, and another salt draws anew. What came of it is `serving.routing.effect`'s to estimate.

@@ -236,7 +236,8 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.S)
 def check_depth(body: bytes, limit: int) -> None:
     """Raises TooDeep where arrays and objects stand within each other more than `limit` deep.
 
-    The body need not be JSON. Brackets in strings do not count; a string that does not end goes on to the end.
+    The body need not be JSON: a string that does not end goes on to the end, and what a parser would not come to,
+    behind a bracket that closes nothing, may be deeper. Brackets in strings do not count.
     """
     if body.count(b"[") + body.count(b"{") <= limit:
         return

@@ -313,17 +313,24 @@ def test_failures_are_httpxs() -> None:
 async def listening(answer: bytes) -> AsyncIterator[int]:
     """A server on loopback that gives every request this answer, if any; its port."""
 
+    serving: list[Any] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         if answer:
             writer.write(answer)
         else:
             await reader.read()
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*serving)
 
 
 def test_over_a_real_socket_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

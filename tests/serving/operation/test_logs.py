@@ -219,7 +219,6 @@ def test_uvicorn_says_where_it_listens_and_logs_no_paths(lines: Log) -> None:
     first, second = map(json.loads, lines().splitlines())
     assert first["event"] == "Uvicorn running on http://::1:80 (Press CTRL+C to quit)"
     assert second["event"] == '… - "WebSocket …" 403'
-    assert not logging.getLogger("uvicorn.access").hasHandlers()
 
 
 def test_others_are_heard_from_warnings_on(lines: Log) -> None:

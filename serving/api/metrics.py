@@ -10,9 +10,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.operation.metrics import Metrics
+from serving.operation.routes import method_of, route_template
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-OTHER = "other"  # whatever a caller can invent, so that labels stay few
 LEFT = "499"  # the caller went away before an answer began
 
 
@@ -63,11 +62,4 @@ class HttpMetrics:
             self._count(scope, LEFT, began)
 
     def _count(self, scope: Scope, status: str, began: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else OTHER
-        self.metrics.request(route_template(scope), method, status, perf_counter() - began)
-
-
-def route_template(scope: Scope) -> str:
-    """The template of the route that took a request, `/v1/conversations/{id}`, and "other" where none did."""
-    template = getattr(scope.get("route"), "path_format", None)
-    return template if isinstance(template, str) else OTHER
+        self.metrics.request(route_template(scope), method_of(scope), status, perf_counter() - began)

@@ -43,6 +43,7 @@ GAUGES: Mapping[Gauge, tuple[str, tuple[str, ...]]] = {
     "simmer_model_info": ("1 for the model that serves", ("version", "bundle")),
     "simmer_ready": ("1 where /readyz would say ready", ()),
 }
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 HTTP_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -51,7 +52,7 @@ GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SCORES: Mapping[str, tuple[float, ...]] = {
     "frustration": (0.5, 1.0, 1.5, 2.0, 2.5),
     "urgency": (0.5, 1.0, 1.5, 2.0, 2.5),
-    "sentiment": (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75),
+    "sentiment": (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875),
     "boil_over": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
     "priority": (10, 20, 30, 40, 50, 60, 70, 80, 90),
 }
@@ -63,9 +64,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = _Children(
-            self._counter("simmer_http_requests", "answers given", "route", "method", "status")
-        )
+        self._requests = _Children(self._counter("simmer_http_requests", "answers given", "route", "method", "status"))
         self._http = _Children(self._histogram("simmer_http_seconds", "until an answer began", HTTP_SECONDS, "route"))
         self._stages = _Children(self._histogram("simmer_stage_seconds", "by stage", STAGE_SECONDS, "stage"))
         self._rows = self._histogram("simmer_batch_rows", "inputs in one run of the engine", BATCH_ROWS)
@@ -120,7 +119,7 @@ class Metrics:
         if answer.urgency is not None:
             scores["urgency"].observe(answer.urgency.expected)
         if answer.sentiment is not None:
-            scores["sentiment"].observe(answer.sentiment.score)
+            scores["sentiment"].observe((answer.sentiment.score + 1) / 2)  # a histogram's sum may not fall
         if answer.boil_over is not None:
             scores["boil_over"].observe(answer.boil_over)
 
@@ -133,8 +132,8 @@ class Metrics:
         self.registry.register(_Watched(gauge, text, labels, read, lambda: self._failures[(gauge,)].inc()))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Everything in Prometheus's format, the one that the `accept` header asks for, and its media type."""
-        encode, media_type = choose_encoder(accept)
+        """Everything as OpenMetrics where the `accept` header asks for it, else as Prometheus's text; its media type."""
+        encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS.partition(";")[0] in accept else "")
         return encode(self.registry), media_type
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -144,7 +143,8 @@ class Metrics:
         return Histogram(name, text, labels, buckets=bounds, registry=self.registry)
 
     def _score(self, name: str, bounds: Sequence[float]) -> Histogram:
-        return self._histogram(f"simmer_score_{name}", f"{name} of judged messages", bounds)
+        scale = " from 0, very negative, to 1, very positive" if name == "sentiment" else ""
+        return self._histogram(f"simmer_score_{name}", f"{name} of messages{scale}", bounds)
 
 
 class _Children(dict[tuple[str, ...], Any]):
@@ -177,8 +177,11 @@ class _Watched:
         try:
             reading = self._read()
             found: Mapping[Any, float] = reading if isinstance(reading, Mapping) else {(): reading}
-            for labels, value in found.items():
-                family.add_metric((labels,) if isinstance(labels, str) else labels, float(value))
+            for key, value in found.items():
+                labels = (key,) if isinstance(key, str) else key
+                if len(labels) != len(self._labels):
+                    raise ValueError(f"{len(labels)} labels")
+                family.add_metric(labels, float(value))
         except Exception as error:
             logger.warning("%s cannot be read: %s", self._name, type(error).__name__)
             self._failed()

@@ -132,7 +132,7 @@ class Metrics:
         self.registry.register(_Watched(gauge, text, labels, read, lambda: self._failures[(gauge,)].inc()))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Everything as OpenMetrics where the `accept` header asks for it, else as Prometheus's text; its media type."""
+        """Everything, as OpenMetrics where `accept` asks for it and as Prometheus's text otherwise; its media type."""
         encode, media_type = choose_encoder(OPENMETRICS if OPENMETRICS.partition(";")[0] in accept else "")
         return encode(self.registry), media_type
 

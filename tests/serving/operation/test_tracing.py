@@ -154,7 +154,7 @@ class Collector(BaseHTTPRequestHandler):
 
     posted: ClassVar[list[tuple[str, bytes]]] = []
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.posted.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
         self.send_response(200)
         self.end_headers()

@@ -80,6 +80,7 @@ conversations = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("waiting_since", Instant),  # when the oldest customer message without an answer arrived
+    Column("ages_at", Instant),  # when waiting will have changed the queue
     Column("assigned_at", Instant),
     Column("resolved_at", Instant),
     Column("outcome", String),  # what the agent said of it when it was resolved
@@ -94,11 +95,10 @@ conversations = Table(
     Column("held_out", Boolean, nullable=False),  # routed as if there were no model, to measure what routing does
     Column("latest", Document),  # the answer to the latest customer turn
     Column("latest_message", String),
-    Column("digest", String),  # of the body that was last put
     Index(None, "status", "rank", "id"),
+    Index(None, "ages_at"),
     Index(None, "agent", "status"),
     Index(None, "updated_at"),
-    Index(None, "status", "waiting_since"),
 )
 
 messages = Table(
@@ -130,9 +130,11 @@ agents = Table(
     Column("empathy_trained", Boolean, nullable=False),
     Column("skills", Document, nullable=False),
     Column("languages", Document, nullable=False),
+    Column("channels", Document),
     Column("cap", Integer, nullable=False),
     Column("online", Boolean, nullable=False),
-    Column("last_hard_at", Instant),  # when a hard conversation last ended with this agent
+    Column("last_hard_at", Instant),  # when a hard conversation last came to this agent or ended with them
+    Column("last_assigned_at", Instant),
     Column("updated_at", Instant, nullable=False),
 )
 

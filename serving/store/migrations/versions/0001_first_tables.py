@@ -22,9 +22,11 @@ def upgrade() -> None:
         sa.Column("empathy_trained", sa.Boolean(), nullable=False),
         sa.Column("skills", schema.Document(), nullable=False),
         sa.Column("languages", schema.Document(), nullable=False),
+        sa.Column("channels", schema.Document(), nullable=True),
         sa.Column("cap", sa.Integer(), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
         sa.Column("last_hard_at", schema.Instant(), nullable=True),
+        sa.Column("last_assigned_at", schema.Instant(), nullable=True),
         sa.Column("updated_at", schema.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
     )
@@ -68,6 +70,7 @@ def upgrade() -> None:
         sa.Column("created_at", schema.Instant(), nullable=False),
         sa.Column("updated_at", schema.Instant(), nullable=False),
         sa.Column("waiting_since", schema.Instant(), nullable=True),
+        sa.Column("ages_at", schema.Instant(), nullable=True),
         sa.Column("assigned_at", schema.Instant(), nullable=True),
         sa.Column("resolved_at", schema.Instant(), nullable=True),
         sa.Column("outcome", sa.String(), nullable=True),
@@ -82,15 +85,12 @@ def upgrade() -> None:
         sa.Column("held_out", sa.Boolean(), nullable=False),
         sa.Column("latest", schema.Document(), nullable=True),
         sa.Column("latest_message", sa.String(), nullable=True),
-        sa.Column("digest", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_conversations_agent_status"), ["agent", "status"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_status_rank_id"), ["status", "rank", "id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_conversations_status_waiting_since"), ["status", "waiting_since"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_conversations_ages_at"), ["ages_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_updated_at"), ["updated_at"], unique=False)
 
     op.create_table(
@@ -155,7 +155,7 @@ def downgrade() -> None:
     op.drop_table("events")
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_conversations_updated_at"))
-        batch_op.drop_index(batch_op.f("ix_conversations_status_waiting_since"))
+        batch_op.drop_index(batch_op.f("ix_conversations_ages_at"))
         batch_op.drop_index(batch_op.f("ix_conversations_status_rank_id"))
         batch_op.drop_index(batch_op.f("ix_conversations_agent_status"))
 

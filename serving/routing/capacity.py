@@ -1,0 +1,321 @@
+"""Capacity to threshold: from which score on a queue takes no more than a team can, and what it then misses.
+
+History is decided anew, a conversation counting once, by its hottest turn: its score, and its chance of being hot, are
+the greatest of its turns'. What hotter queues take, the same people take, so it counts against the capacity. What is
+missed is told twice: by the model's own chances, which holds as far as they are calibrated and turns come
+independently, and, where somebody labelled the history, by counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.conversation import Conversation, RowError, RowInvalid
+from pipeline.errors import InputError
+from pipeline.heads import Floats
+from pipeline.scores import share_with_interval
+from pipeline.vocabulary import Vocabulary
+from serving.policy import Policy, Queue
+from serving.routing.changes import upper_queues
+from serving.routing.history import Past, hot_chance, redecide
+
+HIGHEST = 100
+ROUNDS = 4_000
+SEED = 0
+AROUND = (-10, -5, -1, 0, 1, 5, 10)
+
+
+class NoPlan(InputError):
+    """A threshold cannot be told; the message says why."""
+
+
+class Figure(Config):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Step(Config):
+    """What a threshold comes to: conversations taken a day, hot ones expected to be missed a day, and the share of hot
+    ones expected to be reached, None where none are."""
+
+    threshold: int
+    per_day: float
+    missed_per_day: float
+    reached: float | None
+
+
+class Measured(Config):
+    """What labels say at the threshold, of conversations whose labels tell whether they are hot."""
+
+    labelled: int
+    hot: int
+    taken: int
+    taken_hot: int
+    recall: Figure | None
+    precision: Figure | None
+
+
+class Swing(Config):
+    """Conversations taken by day: median, 95th of a hundred, most, and on how many days more than the capacity."""
+
+    p50: float
+    p95: float
+    most: int
+    days_over: int
+
+
+class Plan(Config):
+    """The threshold of a queue for a capacity, and what it comes to. `forced` goes to the queue or a hotter one at any
+    threshold; `overfull` says that even the highest threshold takes more than the capacity."""
+
+    queue: str
+    capacity: float
+    threshold: int
+    overfull: bool
+    conversations: int
+    abstained: int
+    unreadable: int
+    days: float
+    first_day: date | None
+    last_day: date | None
+    empty_days: int
+    forced: int
+    by_reason: int
+    taken: int
+    ties: int
+    expected_hot: float
+    expected_missed: Figure
+    expected_reached: Figure | None
+    around: tuple[Step, ...]
+    swing: Swing | None
+    measured: Measured | None
+    line: str
+
+
+@dataclass
+class Seen:
+    """A conversation as the queue sees it. `score` and `hot` are None where the model judged none of its turns;
+    `by_reason`: one of the queue's own reasons fired, `above`: a hotter queue takes it."""
+
+    score: int | None = None
+    hot: float | None = None
+    above: bool = False
+    by_reason: bool = False
+    at: datetime | None = None
+    turns: list[int] = field(default_factory=list)
+
+
+def queue_to_plan(policy: Policy, named: str | None = None) -> Queue:
+    """The queue that is planned for: the one named, else the coolest that not every agent may take from.
+
+    Raises NoPlan where there is no such queue, or it is the last, which takes whatever is left.
+    """
+    queues = policy.config.queues
+    upper = set(upper_queues(policy))
+    found = [q for q in queues if (q.name == named if named is not None else q.name in upper)]
+    if not found:
+        raise NoPlan(f"no queue is called {named} (there are {', '.join(q.name for q in queues)})")
+    if found[-1] == queues[-1]:
+        raise NoPlan(f"{found[-1].name} is the last queue, which takes whatever is left")
+    return found[-1]
+
+
+def gather(
+    history: Iterable[Past | RowError], policy: Policy, queue: Queue, vocabulary: Vocabulary
+) -> tuple[dict[str, Seen], list[RowError]]:
+    """Each conversation by its id, decided anew, and the rows that could not be read."""
+    order = [q.name for q in policy.config.queues]
+    target, seen, bad = order.index(queue.name), dict[str, Seen](), list[RowError]()
+    for past in history:
+        if isinstance(past, RowError):
+            bad.append(past)
+            continue
+        answer = past.answer
+        try:
+            decision = redecide(answer, policy, vocabulary)
+            hot = None if answer.abstained else hot_chance(answer, vocabulary)
+        except RowInvalid as error:
+            bad.append(RowError(past.line, answer.id, str(error)))
+            continue
+        one, place = seen.setdefault(answer.id, Seen()), order.index(decision.queue)
+        one.above |= place < target or (hot is None and place == target)
+        one.by_reason |= not set(queue.reasons).isdisjoint(decision.reasons)
+        one.turns.append(answer.turn)
+        one.at = min((at for at in (one.at, past.at) if at is not None), default=None)
+        if hot is not None:
+            one.score, one.hot = max(one.score or 0, decision.score), max(one.hot or 0.0, hot)
+    return seen, bad
+
+
+@dataclass(frozen=True)
+class _Crowd:
+    """Conversations side by side [conversations]; score is -1 and the chance 0 where the model judged nothing."""
+
+    score: np.ndarray
+    hot: Floats
+    forced: np.ndarray
+
+    def taken(self, threshold: int) -> np.ndarray:
+        return np.asarray(self.forced | (self.score >= threshold))
+
+
+def plan(
+    seen: Mapping[str, Seen],
+    queue: Queue,
+    per_day: float,
+    *,
+    days: float | None = None,
+    keep_reasons: bool = False,
+    labelled: Iterable[Conversation] | None = None,
+    vocabulary: Vocabulary,
+    unreadable: int = 0,
+) -> Plan:
+    """The lowest threshold at which the queue takes at most `per_day` on average, by `days` or by the days seen.
+
+    The queue's reasons are given up, so that the score alone decides, unless they are kept. Raises NoPlan where there
+    is no history, or no telling how many days it spans.
+    """
+    if not seen:
+        raise NoPlan("the history holds no answer")
+    calendar = _calendar(seen)
+    spanned = days if days is not None else float(len(calendar))
+    if not spanned:
+        raise NoPlan("the history has no times; say how many days it spans")
+    crowd = _crowd(seen, keep_reasons)
+    threshold, overfull = _threshold(crowd, per_day * spanned)
+    taken = crowd.taken(threshold)
+    missed, reached = _expected(crowd, taken)
+    steps = sorted({max(0, min(HIGHEST, threshold + by)) for by in AROUND})
+    return Plan(
+        queue=queue.name,
+        capacity=per_day,
+        threshold=threshold,
+        overfull=overfull,
+        conversations=len(seen),
+        abstained=int((crowd.score < 0).sum()),
+        unreadable=unreadable,
+        days=spanned,
+        first_day=calendar[0] if calendar else None,
+        last_day=calendar[-1] if calendar else None,
+        empty_days=len(calendar) - len({one.at.date() for one in seen.values() if one.at}),
+        forced=int(crowd.forced.sum()),
+        by_reason=sum(one.by_reason and not one.above for one in seen.values()),
+        taken=int(taken.sum()),
+        ties=int((~crowd.forced & (crowd.score == threshold)).sum()),
+        expected_hot=round(float(crowd.hot.sum()), 2),
+        expected_missed=missed,
+        expected_reached=reached,
+        around=tuple(_step(crowd, at, spanned) for at in steps),
+        swing=_swing(seen, taken, calendar, per_day),
+        measured=None if labelled is None else _measured(seen, taken, labelled, vocabulary),
+        line=_line(queue, threshold, keep_reasons),
+    )
+
+
+def _calendar(seen: Mapping[str, Seen]) -> list[date]:
+    """Every day (UTC) from the first conversation to the last; none where no conversation has a time."""
+    found = [one.at.date() for one in seen.values() if one.at]
+    if not found:
+        return []
+    return [min(found) + timedelta(days=n) for n in range((max(found) - min(found)).days + 1)]
+
+
+def _crowd(seen: Mapping[str, Seen], keep_reasons: bool) -> _Crowd:
+    return _Crowd(
+        score=np.array([-1 if one.score is None else one.score for one in seen.values()]),
+        hot=np.array([one.hot or 0.0 for one in seen.values()]),
+        forced=np.array([one.above or (keep_reasons and one.by_reason) for one in seen.values()]),
+    )
+
+
+def _threshold(crowd: _Crowd, budget: float) -> tuple[int, bool]:
+    """The lowest threshold within the budget of conversations, else the highest, which is over it."""
+    free = crowd.score[~crowd.forced & (crowd.score >= 0)]
+    from_here = crowd.forced.sum() + np.bincount(free, minlength=HIGHEST + 1)[::-1].cumsum()[::-1]
+    within = np.flatnonzero(from_here <= budget)
+    return (int(within[0]), False) if len(within) else (HIGHEST, True)
+
+
+def _expected(crowd: _Crowd, taken: np.ndarray) -> tuple[Figure, Figure | None]:
+    """Hot conversations missed, and the share of hot ones reached, with intervals of their Poisson-binomial draw."""
+    rng = np.random.default_rng(SEED)
+    missed, caught = (_draws(crowd.hot[side], rng) for side in (~taken, taken))
+    none, total = missed + caught == 0, float(crowd.hot.sum())
+    if not total:
+        return _figure(0.0, missed), None
+    share = np.where(none, 1.0, caught / np.maximum(1, missed + caught))
+    return _figure(float(crowd.hot[~taken].sum()), missed), _figure(float(crowd.hot[taken].sum()) / total, share)
+
+
+def _draws(chances: Floats, rng: np.random.Generator) -> Floats:
+    """How many come true in each of many draws; equal chances are drawn together, for which digits are dropped."""
+    values, counts = np.unique(np.round(chances, 3), return_counts=True)
+    return np.asarray(rng.binomial(counts, values, (ROUNDS, len(values))).sum(axis=1), dtype=np.float64)
+
+
+def _figure(value: float, draws: Floats) -> Figure:
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Figure(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
+
+
+def _step(crowd: _Crowd, threshold: int, days: float) -> Step:
+    taken, total = crowd.taken(threshold), float(crowd.hot.sum())
+    return Step(
+        threshold=threshold,
+        per_day=round(int(taken.sum()) / days, 2),
+        missed_per_day=round(float(crowd.hot[~taken].sum()) / days, 2),
+        reached=round(float(crowd.hot[taken].sum()) / total, 4) if total else None,
+    )
+
+
+def _swing(seen: Mapping[str, Seen], taken: np.ndarray, calendar: Sequence[date], capacity: float) -> Swing | None:
+    if not calendar:
+        return None
+    loads = dict.fromkeys(calendar, 0)
+    for one, is_taken in zip(seen.values(), taken, strict=True):
+        if one.at and is_taken:
+            loads[one.at.date()] += 1
+    by_day = np.array(list(loads.values()))
+    p50, p95 = np.quantile(by_day, [0.5, 0.95])
+    over = int((by_day > capacity).sum())
+    return Swing(p50=round(float(p50), 1), p95=round(float(p95), 1), most=int(by_day.max()), days_over=over)
+
+
+def _measured(
+    seen: Mapping[str, Seen], taken: np.ndarray, labelled: Iterable[Conversation], vocabulary: Vocabulary
+) -> Measured:
+    truth = {conversation.id: conversation for conversation in labelled}
+    known: list[tuple[bool, bool]] = []
+    for (name, one), is_taken in zip(seen.items(), taken, strict=True):
+        is_hot = _is_hot(truth[name], one.turns, vocabulary) if name in truth else None
+        if is_hot is not None:
+            known.append((is_hot, bool(is_taken)))
+    hot, went = sum(h for h, _ in known), sum(t for _, t in known)
+    both = sum(h and t for h, t in known)
+    return Measured(
+        labelled=len(known), hot=hot, taken=went, taken_hot=both, recall=_share(both, hot), precision=_share(both, went)
+    )
+
+
+def _is_hot(conversation: Conversation, turns: Iterable[int], vocabulary: Vocabulary) -> bool | None:
+    """Whether one of these turns is hot by its labels; None where the labels of none of them tell."""
+    there = [conversation.turns[turn].labels for turn in turns if 0 <= turn < len(conversation.turns)]
+    told = [hot for labels in there if labels and (hot := vocabulary.hot.applies(labels)) is not None]
+    return any(told) if told else None
+
+
+def _share(count: int, total: int) -> Figure | None:
+    return Figure(**share_with_interval(count, total)) if total else None
+
+
+def _line(queue: Queue, threshold: int, keep_reasons: bool) -> str:
+    reasons = ", ".join(queue.reasons) if keep_reasons else ""
+    return f"- {{name: {queue.name}, reasons: [{reasons}], score: {threshold}}}"

@@ -32,8 +32,8 @@ class WebhookConfig(SigningConfig):
 
     @property
     def lease(self) -> timedelta:
-        """How long a delivery belongs to who took it: enough to send a few in a row."""
-        return timedelta(seconds=3 * self.timeout_s)
+        """How long a delivery belongs to who took it: enough to send two in a row and to mark them."""
+        return timedelta(seconds=3 * self.timeout_s + 5)
 
 
 class StreamConfig(Config):

@@ -19,7 +19,7 @@ from serving.events.config import WebhookConfig
 from serving.events.signing import read_secrets, sign
 from serving.store.outbox import Event
 
-GROWTH = 3
+GROWTH = 3.0
 GONE = 410
 ASKS_TO_WAIT = (429, 503)
 _MOST_BODY = 2048
@@ -85,7 +85,7 @@ def judge(response: httpx.Response) -> Outcome:
 
 def retry_wait(config: WebhookConfig, attempts: int, asked_s: float, chance: Random) -> float:
     """Seconds until the next attempt after `attempts` failed ones, spread so that many do not come back together."""
-    grown = min(config.longest_retry_s, config.first_retry_s * GROWTH ** min(attempts - 1, 30))
+    grown: float = min(config.longest_retry_s, config.first_retry_s * GROWTH ** min(attempts - 1, 30))
     return max(grown * chance.uniform(0.75, 1.0), min(asked_s, config.longest_retry_s))
 
 

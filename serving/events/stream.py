@@ -10,26 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import orjson
-from sqlalchemy import Connection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.events.config import StreamConfig
 from serving.store import outbox
-from serving.store.database import Database
 from serving.store.outbox import ERASED, Event
+from serving.store.reader import Reader
 
 logger = logging.getLogger("simmer.events")
 
 RETRY_MS = 2000  # when a client that lost its stream should come back
 _PAUSE_S = 0.02  # between two looks at the store, however many events come
-_READERS = 2  # streams that read the store at the same time, so that those who lag leave connections to others
+_READERS = 2  # streams that read the store at the same time, so that those who lag leave threads to others
 
 T = TypeVar("T")
 
@@ -46,14 +45,14 @@ class Position:
 class Feed:
     """The latest events of the store, for all streams of this process."""
 
-    database: Database
+    reader: Reader
     config: StreamConfig
     poll_s: float = 1.0
     open_streams: int = 0
     draining: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)  # set, and replaced, when something came
     _recent: list[Event] = field(default_factory=list)  # every event with an id above _floor that was seen
-    _floor: int = 0
+    _floor: int | None = None
     _poller: asyncio.Task[None] | None = None
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
@@ -81,8 +80,8 @@ class Feed:
             self._poller = None
 
     async def locate(self, after: int | None) -> Position:
-        """Where a stream begins that continues after an id, or at the end. Raises SQLAlchemyError."""
-        lowest, highest = await self._read(outbox.span)
+        """Where a stream begins that continues after an id, or at the end. Raises StoreUnavailable."""
+        lowest, highest = await self.reader.run(outbox.span)
         if after is None:
             return Position(highest)
         if after > highest:  # of a store that was restored, or of another; all that can be told is what comes
@@ -94,6 +93,7 @@ class Feed:
         """Counts a stream, and keeps the poller going meanwhile."""
         self.open_streams += 1
         if self._poller is None:
+            self._recent, self._floor = [], None
             self._poller = asyncio.create_task(self._poll())
         try:
             yield
@@ -101,20 +101,19 @@ class Feed:
             self.open_streams -= 1
 
     async def page(self, after: int, kinds: Collection[str] | None) -> tuple[Sequence[Event], int]:
-        """The next events after an id, and the id all before which are dealt with. Raises SQLAlchemyError."""
-        newest = self._recent[-1].id if self._recent else self._floor
-        if self._poller is not None and after >= self._floor > 0:
+        """The next events after an id, and the id all before which are dealt with. Raises StoreUnavailable."""
+        newest = self._newest()
+        if self._floor is not None and after >= self._floor:
             start = bisect_right(self._recent, after, key=lambda event: event.id)
             some = self._recent[start : start + self.config.page]
             return [one for one in some if kinds is None or one.kind in kinds], some[-1].id if some else after
         async with self._readers:
-            found = await self._read(lambda connection: outbox.since(connection, after, self.config.page, kinds))
+            found = await self.reader.run(lambda connection: outbox.since(connection, after, self.config.page, kinds))
         last = found[-1].id if found else after
         return found, last if len(found) == self.config.page else max(last, newest)
 
     async def _poll(self) -> None:
         try:
-            self._recent, self._floor = [], 0
             while self.open_streams and not self.draining:
                 self._woken.clear()
                 await self._look()
@@ -127,10 +126,11 @@ class Feed:
     async def _look(self) -> None:
         """Read on. While the store cannot be read the streams stay open, and hear of it all later."""
         try:
-            if not self._floor:
-                self._floor = (await self._read(outbox.span))[1]
-            newest = self._recent[-1].id if self._recent else self._floor
-            found = await self._read(lambda connection: outbox.since(connection, newest, self.config.page))
+            if self._floor is None:
+                self._floor = (await self.reader.run(outbox.span))[1]
+                self._tell()
+            newest = self._newest()
+            found = await self.reader.run(lambda connection: outbox.since(connection, newest, self.config.page))
         except Exception as error:  # whatever it is, a poller goes on
             logger.warning("events cannot be read: %s", type(error).__name__)
             return
@@ -141,25 +141,21 @@ class Feed:
             self._woken.set()
 
     def _keep(self, found: Sequence[Event]) -> None:
-        gone = {event.conversation for event in found if event.kind == "erased"}
+        gone = {event.conversation: event.id for event in found if event.kind == "erased"}
         kept = [*self._recent, *found]
         if gone:  # memory forgets with the store
-            kept = [replace(event, body=ERASED) if event.conversation in gone else event for event in kept]
+            kept = [replace(one, body=ERASED) if one.id < gone.get(one.conversation, 0) else one for one in kept]
         cut = max(0, len(kept) - self.config.recent)
         if cut:
             self._floor = kept[cut - 1].id
         self._recent = kept[cut:]
 
+    def _newest(self) -> int:
+        return self._recent[-1].id if self._recent else self._floor or 0
+
     def _tell(self) -> None:
         told, self.news = self.news, asyncio.Event()
         told.set()
-
-    async def _read(self, what: Callable[[Connection], T]) -> T:
-        def read() -> T:
-            with self.database.reading.connect() as connection:
-                return what(connection)
-
-        return await asyncio.to_thread(read)
 
 
 class EventStream(Response):
@@ -185,9 +181,13 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for chunk in frames(self._feed, self._position, self._kinds):
-            async with asyncio.timeout(self._feed.config.stall_s):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._put(send, chunk, more=True)
+        await self._put(send, b"", more=False)
+
+    async def _put(self, send: Send, body: bytes, more: bool) -> None:
+        """Raises TimeoutError where the client takes nothing."""
+        async with asyncio.timeout(self._feed.config.stall_s):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) -> AsyncIterator[bytes]:
@@ -195,7 +195,7 @@ async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) 
     yield f"retry: {RETRY_MS}\n\n".encode() + _gap(position)
     after, told = position.after, position.after
     while not feed.draining:
-        news = feed.news
+        news, before = feed.news, after
         try:
             found, after = await feed.page(after, kinds)
         except Exception as error:  # the store is away; the client need not notice
@@ -204,7 +204,7 @@ async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) 
         if found:
             told = found[-1].id
             yield b"".join(map(_frame, found))
-        elif news is feed.news and not await _comes(news, feed.config.heartbeat_s):
+        elif after == before and not await _comes(news, feed.config.heartbeat_s):
             yield _heartbeat(after, told)
             told = after
     yield b": the server ends\n\n"

@@ -23,8 +23,9 @@ import httpx
 from serving.events.config import WebhookConfig
 from serving.events.delivery import Outcome, attempt, check_webhook, open_client, retry_wait
 from serving.store import deliveries
-from serving.store.database import Database, StoreUnavailable
+from serving.store.database import StoreUnavailable
 from serving.store.deliveries import Delivery
+from serving.store.reader import Reader
 from serving.store.writer import Writer
 
 logger = logging.getLogger("simmer.events")
@@ -38,8 +39,8 @@ class Courier:
     """Delivers to one webhook."""
 
     config: WebhookConfig
-    database: Database
     writer: Writer
+    reader: Reader
     now: Clock
     poll_s: float
     client: httpx.AsyncClient
@@ -86,7 +87,7 @@ class Courier:
     async def _take(self, limit: int) -> list[Delivery]:
         name, now = self.config.name, self.now()
         try:
-            if not await asyncio.to_thread(self._is_due, now):
+            if not await self.reader.run(partial(deliveries.is_due, webhook=name, now=now)):
                 return []
             take = partial(deliveries.take, webhook=name, now=now, lease=self.config.lease, limit=limit)
             taken = await self.writer.run(take)
@@ -97,10 +98,6 @@ class Courier:
             return []
         self._failing = False
         return taken
-
-    def _is_due(self, now: datetime) -> bool:
-        with self.database.reading.connect() as connection:
-            return deliveries.is_due(connection, self.config.name, now)
 
     def _send(self, some: Sequence[Delivery]) -> None:
         task = asyncio.create_task(self._deliver(some))
@@ -115,7 +112,7 @@ class Courier:
 
     async def _deliver(self, some: Sequence[Delivery]) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + self.config.lease.total_seconds() - self.config.timeout_s
+        end = loop.time() + 2 * self.config.timeout_s
         for one in some:
             if loop.time() > end:
                 return  # the lease would run out meanwhile; somebody takes them again
@@ -140,15 +137,15 @@ class Dispatcher:
     def __init__(
         self,
         webhooks: Sequence[WebhookConfig],
-        database: Database,
         writer: Writer,
+        reader: Reader,
         now: Clock,
         poll_s: float = 1.0,
         client_of: Callable[[WebhookConfig], httpx.AsyncClient] = open_client,
     ) -> None:
         for webhook in webhooks:
             check_webhook(webhook)
-        self._couriers = [Courier(one, database, writer, now, poll_s, client_of(one)) for one in webhooks]
+        self._couriers = [Courier(one, writer, reader, now, poll_s, client_of(one)) for one in webhooks]
         self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

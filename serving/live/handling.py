@@ -124,7 +124,9 @@ class Handling:
                 raise NotThere(identifier)
             outbox.erase(connection, identifier)
             audit.record(connection, actor, "erased", identifier, {}, self._now())
-            self._publishing.append(connection, identifier, self._now(), [lifecycle.Event("erased", {"id": identifier})])
+            self._publishing.append(
+                connection, identifier, self._now(), [lifecycle.Event("erased", {"id": identifier})]
+            )
 
         await self._run(change, identifier)
         self._handy.take(identifier)

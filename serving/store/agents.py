@@ -50,7 +50,8 @@ def carrying(connection: Connection) -> list[Carrying]:
     loads = conversations.loads(connection)
     rows = connection.execute(select(agents).order_by(agents.c.id)).mappings()
     return [
-        Carrying(_agent(row), Load(loads.get(row["id"], 0), row["last_hard_at"], row["last_assigned_at"])) for row in rows
+        Carrying(_agent(row), Load(loads.get(row["id"], 0), row["last_hard_at"], row["last_assigned_at"]))
+        for row in rows
     ]
 
 

@@ -74,9 +74,7 @@ def mark_failed(connection: Connection, webhook: str, number: int, due_at: datet
 
 def mark_dead(connection: Connection, webhook: str, number: int, error: str) -> None:
     """It did not get there, and is not tried again unless somebody says so."""
-    _set(
-        connection, webhook, [number], status="dead", attempts=deliveries.c.attempts + 1, error=error[:LONGEST_ERROR]
-    )
+    _set(connection, webhook, [number], status="dead", attempts=deliveries.c.attempts + 1, error=error[:LONGEST_ERROR])
 
 
 def revive(connection: Connection, webhook: str, number: int | None = None) -> int:

@@ -66,7 +66,7 @@ class _Held:
 
 def append(
     connection: Connection,
-    kind: Kind,
+    kind: str,
     conversation: str,
     at: datetime,
     body: Mapping[str, Any],
@@ -74,8 +74,10 @@ def append(
 ) -> None:
     """An event, with one delivery for each of the webhooks named, written when the transaction commits.
 
-    Raises RuntimeError outside a transaction.
+    Raises RuntimeError outside a transaction, ValueError for a kind there is not.
     """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of event: {kind}")
     held = _held(connection)
     held.rows.append({"kind": kind, "conversation": conversation, "at": at, "body": dict(body)})
     held.webhooks.append(tuple(dict.fromkeys(webhooks)))

@@ -159,7 +159,7 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("error", Text),
-    Index(None, "status", "due_at"),
+    Index(None, "status", "webhook", "due_at", "event"),
 )
 
 audit = Table(

@@ -139,7 +139,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event", "webhook", name=op.f("pk_deliveries")),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_deliveries_status_due_at"), ["status", "due_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_deliveries_status_webhook_due_at_event"),
+            ["status", "webhook", "due_at", "event"],
+            unique=False,
+        )
 
     op.create_table(
         "messages",
@@ -165,7 +169,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("messages")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_deliveries_status_due_at"))
+        batch_op.drop_index(batch_op.f("ix_deliveries_status_webhook_due_at_event"))
 
     op.drop_table("deliveries")
     with op.batch_alter_table("events", schema=None) as batch_op:

@@ -18,8 +18,7 @@ from serving.live.conversations import Contradiction, Full, NotThere
 from serving.live.handling import NobodyFits, UnknownAgent
 from serving.live.lifecycle import NotNow
 from serving.store.conversations import Stale
-from serving.store.database import StoreUnavailable
-from serving.store.writer import StoreBusy
+from serving.store.faults import StoreBusy, StoreUnavailable
 
 logger = logging.getLogger("simmer.api")
 
@@ -61,9 +60,7 @@ class ErrorEnvelope(BaseModel):
 class Failure(Exception):
     """A request that cannot be served, with its HTTP status."""
 
-    def __init__(
-        self, status: int, message: str, field: str | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, field: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.field = status, message, field
         self.headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}

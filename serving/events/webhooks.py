@@ -23,8 +23,8 @@ import httpx
 from serving.events.config import WebhookConfig
 from serving.events.delivery import Outcome, attempt, check_webhook, open_client, retry_wait
 from serving.store import deliveries
-from serving.store.database import StoreUnavailable
 from serving.store.deliveries import Delivery
+from serving.store.faults import StoreUnavailable
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 

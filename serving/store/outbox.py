@@ -17,8 +17,9 @@ from itertools import takewhile
 from typing import Any, Literal, get_args
 
 import orjson
-from sqlalchemy import Connection, Transaction, delete, event, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from serving.store.before_commit import before_commit
 from serving.store.schema import deliveries, events
 
 Kind = Literal[
@@ -34,9 +35,6 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ERASED: Mapping[str, Any] = {"erased": True}
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)  # due whatever the clock says, and before everything that is tried again
-
-_ORDER = 7_270_002  # PostgreSQL advisory lock: one transaction at a time takes ids
-_HELD = "simmer.outbox"
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,11 @@ class Event:
 
 
 @dataclass
-class _Held:
+class _Draft:
     """What a transaction will write when it commits."""
 
-    transaction: Transaction
-    rows: list[dict[str, Any]]
-    webhooks: list[Sequence[str]]
+    row: dict[str, Any]
+    webhooks: Sequence[str]
 
 
 def append(
@@ -78,16 +75,15 @@ def append(
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of event: {kind}")
-    held = _held(connection)
-    held.rows.append({"kind": kind, "conversation": conversation, "at": at, "body": dict(body)})
-    held.webhooks.append(tuple(dict.fromkeys(webhooks)))
+    row = {"kind": kind, "conversation": conversation, "at": at, "body": dict(body)}
+    before_commit(connection, _write).append(_Draft(row, tuple(dict.fromkeys(webhooks))))
 
 
 def erase(connection: Connection, conversation: str) -> None:
     """Take away what a conversation's events say; that they were, with their ids, stays."""
-    for row in _held(connection).rows:
-        if row["conversation"] == conversation:
-            row["body"] = dict(ERASED)
+    for draft in before_commit(connection, _write):
+        if draft.row["conversation"] == conversation:
+            draft.row["body"] = dict(ERASED)
     connection.execute(update(events).where(events.c.conversation == conversation).values(body=ERASED))
 
 
@@ -117,29 +113,15 @@ def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
     return len(old)
 
 
-def _held(connection: Connection) -> _Held:
-    transaction = connection.get_transaction()
-    if transaction is None:
-        raise RuntimeError("an event is written in the transaction that caused it; there is none")
-    held = connection.info.get(_HELD)
-    if held is None or held.transaction is not transaction:  # a transaction that was rolled back leaves its own behind
-        held = connection.info[_HELD] = _Held(transaction, [], [])
-        event.listen(connection, "commit", _write)
-    return held
-
-
-def _write(connection: Connection) -> None:
-    held: _Held | None = connection.info.pop(_HELD, None)
-    if held is None or not held.rows or held.transaction is not connection.get_transaction():
-        return
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
-    ids = connection.scalars(insert(events).returning(events.c.id, sort_by_parameter_order=True), held.rows)
+def _write(connection: Connection, drafts: list[_Draft]) -> None:
+    ids = connection.scalars(
+        insert(events).returning(events.c.id, sort_by_parameter_order=True), [draft.row for draft in drafts]
+    )
     new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
     rows = [
         {"event": number, "webhook": name, **new}
-        for number, names in zip(ids, held.webhooks, strict=True)
-        for name in names
+        for number, draft in zip(ids, drafts, strict=True)
+        for name in draft.webhooks
     ]
     if rows:
         connection.execute(insert(deliveries), rows)

@@ -182,9 +182,10 @@ api_keys = Table(
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
     Column("hash", String, nullable=False),  # argon2id
-    Column("scopes", Document, nullable=False),
+    Column("scopes", String, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("rotated_at", Instant),
     Column("revoked_at", Instant),
     Column("previous_hash", String),  # the secret before a rotation
     Column("previous_until", Instant),  # and until when it still opens

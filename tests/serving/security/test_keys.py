@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from serving.security import keys
 from serving.security.keys import IMPLIED, LOOPBACK, KeyInvalid, Principal, Scope, ScopeMissing
+from serving.store.schema import metadata
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -19,8 +20,6 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sa.Connection]:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'store.db'}")
-    metadata = sa.MetaData()
-    keys.api_keys(metadata)
     metadata.create_all(engine)
     with engine.begin() as connection:
         yield connection

@@ -24,6 +24,7 @@ from serving.security.verifier import (
     bearer,
     lookup_in,
 )
+from serving.store.schema import metadata
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 UNKNOWN = f"simmer_{'a' * 12}_{'b' * 43}"
@@ -48,8 +49,6 @@ class World:
 
     def __post_init__(self) -> None:
         self.engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-        metadata = sa.MetaData()
-        keys.api_keys(metadata)
         metadata.create_all(self.engine)
         real = verifier._matches
 

@@ -18,14 +18,14 @@ import sqlalchemy as sa
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.errors import InputError
 from serving.security import keys
 from serving.security.keys import Key, KeyInvalid, Scope
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.A)
+_DURATION = re.compile(r"(\d{1,4})([smhdw])", re.A)  # no longer than dates go
 
 app = typer.Typer(name="keys", help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
@@ -81,14 +81,15 @@ def revoke(store: Store, key_id: KeyId) -> None:
 def _transaction(url: str) -> Iterator[sa.Connection]:
     try:
         engine: sa.Engine = importlib.import_module("serving.store.database").open_database(url)
-        with engine.begin() as connection:
-            yield connection
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
     except InputError as error:
         _stop(str(error))
     except sa.exc.SQLAlchemyError as error:
         _stop(f"the store cannot be used: {type(error).__name__}")  # its text may hold the URL's password
-    else:
-        engine.dispose()
 
 
 def _print_once(text: str, key: Key) -> None:
@@ -97,7 +98,7 @@ def _print_once(text: str, key: Key) -> None:
 
 
 def _table(found: list[Key], now: datetime) -> Table:
-    table = Table("id", "name", "scopes", "created", "expires", "rotated", "state")
+    table = Table(Column("id", no_wrap=True), "name", "scopes", "created", "expires", "rotated", "state")
     for key in found:
         scopes = " ".join(scope for scope in Scope if scope in key.scopes)
         times = (_shown(key.created_at), _shown(key.expires_at), _shown(key.rotated_at))

@@ -26,6 +26,7 @@ from serving.policy import (
     RoutingConfig,
     Waiting,
     load_policy,
+    read_policy,
 )
 
 VOCABULARY = load_vocabulary()
@@ -195,6 +196,24 @@ def test_the_project_sends_certain_emergencies_to_its_hottest_queue() -> None:
 
 def test_what_the_model_would_not_judge_has_a_place() -> None:
     assert Policy(WORKED, VOCABULARY).decide_abstained("language") == Decision(33, "second", ("abstained_language",))
+
+
+def test_a_digest_names_what_a_policy_says_not_how_its_file_is_laid_out(tmp_path: Path) -> None:
+    same = load_policy(VOCABULARY, changed(tmp_path, lambda config: None))  # comments are gone
+    assert same.digest == POLICY.digest
+    other = load_policy(VOCABULARY, changed(tmp_path, lambda config: config["waiting"].update(weight=0.31)))
+    assert other.digest != POLICY.digest
+
+
+def test_a_policy_of_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes((CONFIGS / "routing.yaml").read_bytes())
+    assert read_policy(path, VOCABULARY).digest == POLICY.digest
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        read_policy(tmp_path / "nowhere.yaml", VOCABULARY)
+    path.write_text("queues: [")
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        read_policy(path, VOCABULARY)
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:

@@ -7,7 +7,6 @@ Exit status: 0 done, 2 not done.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +22,15 @@ from rich.table import Column, Table
 from pipeline.errors import InputError
 from serving.security import keys
 from serving.security.keys import Key, KeyInvalid, Scope
+from serving.store.database import open_database
+from serving.store.faults import StoreUnavailable, reason
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,4})([smhdw])", re.A)  # no longer than dates go
 
 app = typer.Typer(name="keys", help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
-Store = Annotated[str, typer.Option("--store", metavar="URL", help="The store's database, as SQLAlchemy writes it.")]
+Store = Annotated[str, typer.Option("--store", metavar="URL", envvar="SIMMER_STORE", help="Which store.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The twelve characters after simmer_.")]
 
 
@@ -44,7 +45,7 @@ def create(
 ) -> None:
     """Make a key and print it, the only time it can be read."""
     now = datetime.now(UTC)
-    with _transaction(store) as connection:
+    with _transaction(store, existing=False) as connection:
         text, key = keys.create(connection, name, scopes, _moment(expires, now) if expires else None, now)
     _print_once(text, key)
 
@@ -78,18 +79,19 @@ def revoke(store: Store, key_id: KeyId) -> None:
 
 
 @contextmanager
-def _transaction(url: str) -> Iterator[sa.Connection]:
+def _transaction(url: str, existing: bool = True) -> Iterator[sa.Connection]:
+    """A transaction in the store, which must be there unless `existing` is false. What goes wrong ends the command."""
     try:
-        engine: sa.Engine = importlib.import_module("serving.store.database").open_database(url)
+        database = open_database(url, existing)
         try:
-            with engine.begin() as connection:
+            with database.writing.begin() as connection:
                 yield connection
         finally:
-            engine.dispose()
-    except InputError as error:
+            database.close()
+    except (InputError, StoreUnavailable) as error:
         _stop(str(error))
     except sa.exc.SQLAlchemyError as error:
-        _stop(f"the store cannot be used: {type(error).__name__}")  # its text may hold the URL's password
+        _stop(reason(error))
 
 
 def _print_once(text: str, key: Key) -> None:

@@ -152,7 +152,7 @@ def test_a_slow_client_is_given_up() -> None:
     app = Heard()
     began = time.perf_counter()
     failed(ask(BodyDeadline(app, DeadlineConfig(seconds=0.1)), scope_of(), stalls), 408, "timeout")
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 10
     assert app.disconnected
     assert app.body
 
@@ -377,7 +377,7 @@ def port() -> Iterator[int]:
     async def size(request: Request) -> JSONResponse:
         return JSONResponse(len(await request.body()))
 
-    limited = BodyDeadline(BodyLimit(inner, BodyConfig(max_bytes=100_000)), DeadlineConfig(seconds=0.3))
+    limited = BodyDeadline(BodyLimit(inner, BodyConfig(max_bytes=100_000)), DeadlineConfig(seconds=1))
     config = uvicorn.Config(HeaderLimit(limited, HeaderConfig()), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -132,9 +132,12 @@ def _write(connection: Connection) -> None:
     held: _Held | None = connection.info.pop(_HELD, None)
     if held is None or not held.rows or held.transaction is not connection.get_transaction():
         return
-    if connection.dialect.name == "postgresql":
+    shared = connection.dialect.name == "postgresql"
+    if shared:
         connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
-    ids = connection.scalars(insert(events).returning(events.c.id, sort_by_parameter_order=True), held.rows)
+    # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
+    numbered = insert(events).returning(events.c.id, sort_by_parameter_order=shared)
+    ids = sorted(connection.scalars(numbered, held.rows))
     new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
     rows = [
         {"event": number, "webhook": name, **new}

@@ -1,34 +1,33 @@
-"""Opening a store by URL: `sqlite:///simmer.db` or `postgresql+psycopg://user@host/name`, migrated to this version.
+"""Opening a store by URL: SQLite or PostgreSQL, its tables brought to this version.
 
-SQLite runs with a write-ahead log and `synchronous=FULL`: what was committed survives a crash of process and machine.
+SQLite runs with a write-ahead log and `synchronous=FULL`, PostgreSQL with `synchronous_commit`: what was committed
+survives a crash of process and machine. Readers never wait for writers, and cannot write.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from pipeline.errors import InputError
+from serving.store.before_commit import watch
+from serving.store.faults import StoreRefused, StoreUnavailable, reason
+from serving.store.migrating import VERSION, migrate, version
+from serving.store.urls import is_sqlite, parse, shown
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_MS = 10_000  # how long a SQLite writer waits for another process
-_MIGRATING = 7_270_001  # PostgreSQL advisory lock: one replica migrates at a time
+logger = logging.getLogger("simmer.store")
 
-
-class StoreUnavailable(RuntimeError):
-    """The database cannot be read or written now; the message says why. Nothing was acknowledged."""
-
-
-class StoreRefused(InputError):
-    """A store that cannot be opened at all: a bad URL, or a database of a newer version."""
+BUSY_MS = 5_000  # how long a SQLite writer waits for another process
+STATEMENT_MS = 15_000  # and PostgreSQL for a statement, before the request it belongs to has long given up
+LOG_BYTES = 16 * 2**20  # what a write-ahead log is cut back to after a checkpoint
+READERS = 8
 
 
 @dataclass(frozen=True)
@@ -48,85 +47,150 @@ class Database:
         self.reading.dispose()
 
 
-def open_database(url: str) -> Database:
-    """The store at a URL, its tables brought to this version. Raises StoreRefused or StoreUnavailable."""
-    parsed = _parse(url)
-    database = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+def open_database(url: str, existing: bool = False) -> Database:
+    """The store at a URL, its tables brought to this version; an `existing` one must be there and is left as it is.
+
+    Raises StoreRefused where the URL or the store is not for us, StoreUnavailable where it cannot be reached.
+    """
+    parsed = parse(url)
     try:
-        migrate(database.writing)
-    except (DBAPIError, sqlite3.Error) as error:
-        database.close()
-        raise StoreUnavailable(f"{_safe(parsed)}: {reason(error)}") from None
+        _place(parsed, existing)
+        database = _sqlite(parsed) if is_sqlite(parsed) else _postgresql(parsed)
+        try:
+            _bring(database, parsed, existing)
+        except BaseException:
+            database.close()
+            raise
+    except StoreRefused as error:
+        raise StoreRefused(f"{shown(parsed)}: {error}") from None
+    except (DBAPIError, PoolExhausted, sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"{shown(parsed)}: {_advice(error)}") from None
     return database
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to this version. Raises StoreRefused where a newer version made them."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except Exception as error:
-            if "Can't locate revision" not in str(error):
-                raise
-            raise StoreRefused("the store was made by a newer version of Simmer") from None
+def vacuum_erased(database: Database) -> bool:
+    """Take what was deleted out of the files too; False where a reader of the old state keeps it there for now.
 
-
-def reason(error: BaseException) -> str:
-    """What a database said, without the statement and its values."""
-    original = getattr(error, "orig", None) or error
-    return " ".join(str(original).split())[:300] or type(original).__name__
-
-
-def _parse(url: str) -> URL:
+    SQLite: nothing is left in database or log. PostgreSQL: dead rows are cleared for reuse; its own log, archives and
+    backups keep what they hold until they are recycled.
+    """
+    if not database.is_sqlite:
+        with database.writing.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.exec_driver_sql("VACUUM messages, conversations, events, deliveries")
+            connection.exec_driver_sql(f"SET statement_timeout = {STATEMENT_MS}")
+        return True
+    raw = database.writing.raw_connection()
     try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
-        raise StoreRefused("store: not a database URL; try sqlite:///simmer.db or postgresql+psycopg://…") from None
-    if backend not in ("sqlite", "postgresql"):
-        raise StoreRefused(f"store: {backend} is not supported; use sqlite or postgresql")
-    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise StoreRefused("store: a database in memory would lose what was acknowledged; name a file")
-    return parsed
+        busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        raw.close()
+    return not busy
 
 
-def _safe(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
+def _place(url: URL, existing: bool) -> None:
+    if not is_sqlite(url):
+        return
+    file = Path(str(url.database))
+    if existing and not file.is_file():
+        raise StoreRefused("there is no such store")
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _bring(database: Database, url: URL, existing: bool) -> None:
+    found = version(database.reading)
+    if found != VERSION and existing:
+        raise StoreRefused("no store of this version of Simmer; `simmer serve` makes or migrates one")
+    if not database.is_sqlite:
+        _check_server(database.reading)
+    if found == VERSION:
+        return
+    engine = _migrating(url) if database.is_sqlite else database.writing
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def _check_server(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if (encoding := connection.exec_driver_sql("SHOW server_encoding").scalar()) != "UTF8":
+            raise StoreRefused(f"the database keeps text as {encoding}; make one with ENCODING 'UTF8'")
+        if connection.exec_driver_sql("SHOW fsync").scalar() != "on":
+            logger.warning("the server runs with fsync off: a crash of its machine can lose what was acknowledged")
+
+
+def _advice(error: Exception) -> str:
+    said = reason(error) if not isinstance(error, OSError) else str(error.strerror)
+    if "not a database" in said or "malformed" in said:
+        return f"{said}; restore it from a backup"
+    return said
 
 
 def _postgresql(url: URL) -> Database:
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    engine = create_engine(
-        url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=5, connect_args={"connect_timeout": 5}
+    common: dict[str, Any] = {
+        "pool_pre_ping": True,
+        "pool_timeout": 5,
+        "hide_parameters": True,
+        "connect_args": {"connect_timeout": 5, "tcp_user_timeout": STATEMENT_MS},
+    }
+    writing = create_engine(url, pool_size=1, max_overflow=3, **common)
+    reading = create_engine(url, pool_size=READERS, max_overflow=READERS, **common)
+    event.listen(writing, "connect", _prepare_session)
+    event.listen(reading, "connect", _prepare_reading_session)
+    watch(writing)
+    return Database(writing, reading)
+
+
+def _prepare_session(raw: Any, _: object) -> None:
+    raw.autocommit = True
+    raw.execute(f"SET statement_timeout = {STATEMENT_MS}")
+    raw.execute(f"SET lock_timeout = {BUSY_MS}")
+    raw.execute(f"SET idle_in_transaction_session_timeout = {2 * STATEMENT_MS}")
+    raw.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
     )
-    return Database(engine, engine)
+    raw.autocommit = False
+
+
+def _prepare_reading_session(raw: Any, _: object) -> None:
+    raw.autocommit = True
+    raw.execute(f"SET statement_timeout = {STATEMENT_MS}")
+    raw.execute("SET default_transaction_read_only = on")
+    raw.execute("SET default_transaction_isolation = 'repeatable read'")  # a reading sees one state throughout
+    raw.autocommit = False
 
 
 def _sqlite(url: URL) -> Database:
-    assert url.database is not None
-    Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
-    writing = create_engine(url, pool_size=1, max_overflow=2)
-    reading = create_engine(url, pool_size=8, max_overflow=8, pool_timeout=5)
+    writing = create_engine(url, pool_size=1, max_overflow=3, hide_parameters=True)
+    reading = create_engine(url, pool_size=READERS, max_overflow=READERS, pool_timeout=5, hide_parameters=True)
     event.listen(writing, "connect", _prepare_writing)
     event.listen(writing, "begin", _begin_immediate)
     event.listen(reading, "connect", _prepare_reading)
     event.listen(reading, "begin", _begin)
+    watch(writing)
     return Database(writing, reading)
 
 
-def _prepare_writing(raw: Any, _: object) -> None:
+def _migrating(url: URL) -> Engine:
+    """An engine without foreign keys: SQLite alters a table by dropping it, which would cascade to its referrers."""
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_migrating)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_migrating(raw: Any, _: object) -> None:
     _prepare(raw)
     raw.execute("PRAGMA journal_mode=WAL")
     raw.execute("PRAGMA synchronous=FULL")
+
+
+def _prepare_writing(raw: Any, _: object) -> None:
+    _prepare_migrating(raw, _)
     raw.execute("PRAGMA foreign_keys=ON")
     raw.execute("PRAGMA secure_delete=ON")  # an erased conversation leaves nothing in free pages
+    raw.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
 
 
 def _prepare_reading(raw: Any, _: object) -> None:
@@ -137,6 +201,7 @@ def _prepare_reading(raw: Any, _: object) -> None:
 def _prepare(raw: Any) -> None:
     raw.isolation_level = None  # SQLAlchemy's begin event says how a transaction begins, not the driver
     raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    raw.execute("PRAGMA temp_store=MEMORY")  # nothing of a conversation in files beside the store
 
 
 def _begin_immediate(connection: Connection) -> None:

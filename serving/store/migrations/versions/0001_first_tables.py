@@ -12,6 +12,27 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_REFUSED = "the audit log is append-only"
+
+APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
+        f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
+        # INSERT OR REPLACE deletes without asking the trigger above
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE sequence = NEW.sequence) "
+        f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSED}'; END $$",
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit "
+        "FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()",
+        "CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
+    ],
+}
+
 
 def upgrade() -> None:
     op.create_table(
@@ -141,6 +162,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("conversation", "id", name=op.f("pk_messages")),
     )
+    for statement in APPEND_ONLY[op.get_bind().dialect.name]:
+        op.execute(statement)
 
 
 def downgrade() -> None:
@@ -164,5 +187,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_audit_subject_sequence"))
 
     op.drop_table("audit")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_is_append_only")
     op.drop_table("api_keys")
     op.drop_table("agents")

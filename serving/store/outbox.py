@@ -114,9 +114,10 @@ def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
 
 
 def _write(connection: Connection, drafts: list[_Draft]) -> None:
-    ids = connection.scalars(
-        insert(events).returning(events.c.id, sort_by_parameter_order=True), [draft.row for draft in drafts]
-    )
+    # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
+    in_order = connection.dialect.name == "postgresql"
+    numbered = insert(events).returning(events.c.id, sort_by_parameter_order=in_order)
+    ids = sorted(connection.scalars(numbered, [draft.row for draft in drafts]))
     new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
     rows = [
         {"event": number, "webhook": name, **new}

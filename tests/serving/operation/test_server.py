@@ -187,8 +187,8 @@ def test_a_head_that_never_comes_ends_the_connection(limited: Served) -> None:
 
 def test_a_head_that_drips_is_refused(limited: Served) -> None:
     with limited.connect() as connection:
-        for _ in range(3):
-            connection.sendall(b"GET")
+        for letter in (b"G", b"E", b"T"):
+            connection.sendall(letter)
             time.sleep(0.1)
         assert refused(everything(connection)) == (408, "timeout")
 

@@ -21,7 +21,7 @@ import uvicorn
 from pydantic import Field
 from starlette.types import ASGIApp
 from uvicorn.config import LOGGING_CONFIG
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pipeline.config import Config
 from serving.operation.drain import Drain
@@ -66,7 +66,6 @@ def serve(
         forwarded_allow_ips=list(config.trusted_proxies),
         backlog=config.backlog,
         timeout_keep_alive=config.keep_alive_s,
-        h11_max_incomplete_event_size=config.max_head_bytes,
     )
     Server(settings, config, drain).run()
 
@@ -105,62 +104,72 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def protocol(config: ServerConfig, drain: Drain) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP protocol, the quickest installed, which also bounds a request's head in time and size.
+class Bounded(HttpToolsProtocol):
+    """Uvicorn's protocol over httptools, which also bounds a request's head in time and size.
 
     Its own failures have the API's shape. While draining it closes each connection after its answer.
     """
 
-    class Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(transport)
+    limits: ServerConfig
+    drain: Drain
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        answering = before is not None and not before.response_complete
+        in_body = answering and before.more_body
+        super().data_received(data)
+        if self.cycle is not before:  # a head is complete
             self._head_bytes = 0
-            self._head_timer: asyncio.TimerHandle | None = None
-            self._await_head()
-
-        def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            super().data_received(data)
-            if self.cycle is not before:  # a head is complete
-                self._head_bytes = 0
-                self._forget_head()
-                if drain.begun:
-                    self.cycle.keep_alive = False
-            elif before is None or before.response_complete or not before.more_body:
-                self._head_bytes += len(data)
-                self._await_head()
-                if self._head_bytes > config.max_head_bytes:
-                    self._refuse(b"431 Request Header Fields Too Large", "too_large", "the headers are too large")
-
-        def connection_lost(self, exc: Exception | None) -> None:
             self._forget_head()
-            super().connection_lost(exc)
+            if self.drain.begun:
+                self.cycle.keep_alive = False
+        elif not in_body:
+            self._head_bytes += len(data)
+            if not answering:
+                self._await_head()
+            if self._head_bytes > self.limits.max_head_bytes:
+                self._refuse(b"431 Request Header Fields Too Large", "too_large", "the headers are too large")
 
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(b"400 Bad Request", "bad_request", msg)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
 
-        def _await_head(self) -> None:
-            if self._head_timer is None:
-                self._head_timer = self.loop.call_later(config.head_timeout_s, self._head_late)
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(b"400 Bad Request", "bad_request", msg)
 
-        def _forget_head(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._head_late)
 
-        def _head_late(self) -> None:
-            if self._head_bytes:
-                self._refuse(b"408 Request Timeout", "timeout", "the request's head took too long")
-            else:
-                self.transport.close()
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-        def _refuse(self, status: bytes, code: str, message: str) -> None:
-            if self.transport.is_closing():
-                return
-            problem = {"code": code, "message": message, "field": None, "request_id": ""}
-            body = json.dumps({"error": problem}).encode()
-            head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % (status, len(body)) + body)
+    def _head_late(self) -> None:
+        if self._head_bytes:
+            self._refuse(b"408 Request Timeout", "timeout", "the request's head took too long")
+        else:
             self.transport.close()
 
-    return Bounded
+    def _refuse(self, status: bytes, code: str, message: str) -> None:
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # an answer is on its way, into which nothing may be written
+        if self.transport.is_closing():
+            return
+        problem = {"code": code, "message": message, "field": None, "request_id": ""}
+        body = json.dumps({"error": problem}).encode()
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, len(body)) + body)
+        self.transport.close()
+
+
+def protocol(config: ServerConfig, drain: Drain) -> type[asyncio.Protocol]:
+    """The protocol under these limits: uvicorn makes one a connection, and hands it none of ours."""
+    return type("Protocol", (Bounded,), {"limits": config, "drain": drain})

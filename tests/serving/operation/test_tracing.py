@@ -165,7 +165,7 @@ class Collector(BaseHTTPRequestHandler):
 
 def test_a_collector_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with HTTPServer(("127.0.0.1", 0), Collector) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv(ENDPOINTS[1], f"http://127.0.0.1:{server.server_port}")
         tracing = open_tracing(TracingConfig(sample=1.0))
         traced(tracing).get("/conversations/c-17")

@@ -95,8 +95,8 @@ class EngineFailed(Exception):
 class Observer(Protocol):
     """What the batcher tells of itself; called from its threads and from the event loop, so quick and thread-safe."""
 
-    def took(self, stage: Literal["queue"], seconds: float) -> None:
-        """A row waited this long for a stream."""
+    def took(self, stage: Literal["read", "queue", "answer"], seconds: float) -> None:
+        """A request was read or answered, or a row waited for a stream, for so long."""
 
     def ran(self, rows: int, tokens: int, seconds: float) -> None:
         """A stream ran one batch of `tokens` padded tokens."""
@@ -111,7 +111,7 @@ class Observer(Protocol):
 class Silent:
     """An observer that looks away."""
 
-    def took(self, stage: Literal["queue"], seconds: float) -> None:
+    def took(self, stage: Literal["read", "queue", "answer"], seconds: float) -> None:
         """Nothing."""
 
     def ran(self, rows: int, tokens: int, seconds: float) -> None:
@@ -172,7 +172,7 @@ class Batcher:
     def __init__(self, predictor: Predictor, config: BatcherConfig, observer: Observer | None = None) -> None:
         self.config = config
         self._predictor = predictor
-        self._observer = observer or Silent()
+        self.observer = observer or Silent()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = threading.Condition()  # held for whatever streams and the event loop share
         self._buckets: Buckets[_Row] = Buckets(config.batch_tokens)
@@ -259,7 +259,7 @@ class Batcher:
                 async with asyncio.timeout(part.deadline - time.monotonic()):
                     await part.done
         except (TimeoutError, DeadlinePassed):
-            self._observer.shed("deadline")
+            self.observer.shed("deadline")
             raise DeadlinePassed("the deadline passed before the answer was there") from None
         finally:
             if part.missing:
@@ -285,7 +285,7 @@ class Batcher:
         for position, hit in hits.items():
             part.results[position] = hit
         if len(keys) > len(fresh):
-            self._observer.hit(len(keys) - len(fresh))
+            self.observer.hit(len(keys) - len(fresh))
 
     def _admit(self, tokens: int, rank: Rank, deadline: float) -> None:
         """Raise Overloaded where so many more tokens do not fit, or would not be run before the deadline."""
@@ -293,7 +293,7 @@ class Batcher:
         limit = self.config.waiting_tokens // (2 if rank is Rank.SPARE else 1)
         wait = waiting / (self._pace * self._count) if self._pace else 0.0
         if waiting and (waiting + tokens > limit or time.monotonic() + wait > deadline):
-            self._observer.shed("overload")
+            self.observer.shed("overload")
             raise Overloaded(max(_SOONEST_RETRY, wait))
 
     def _patience(self, rank: Rank) -> float:
@@ -390,16 +390,16 @@ class Batcher:
         seconds = time.monotonic() - started
         pace = len(batch) * length / max(seconds, 1e-6)
         self._pace = _PACE_MEMORY * (self._pace or pace) + (1 - _PACE_MEMORY) * pace
-        self._observer.ran(len(batch), len(batch) * length, seconds)
+        self.observer.ran(len(batch), len(batch) * length, seconds)
         for row in batch:
-            self._observer.took("queue", started - row.queued)
+            self.observer.took("queue", started - row.queued)
 
     def _attempt(self, batch: Sequence[Encoded], length: int) -> list[Floats | Exception]:
         """Each row's probabilities, or why there are none. What breaks a run, or comes out broken, is run alone."""
         try:
             logits = self._predictor.run(batch, length)
             chances = self._predictor.calibrate(logits)
-            sound = np.isfinite(logits).all(axis=1).tolist()
+            sound: list[bool] = np.asarray(np.isfinite(logits).all(axis=1)).tolist()
         except BaseException as error:
             if len(batch) == 1:
                 return [EngineFailed(f"the engine failed: {type(error).__name__}")]

@@ -270,3 +270,11 @@ def test_a_policy_that_makes_no_sense_is_refused_by_name(
         load_policy(VOCABULARY, changed(tmp_path, change))
     assert "routing.yaml" in str(refused.value)
     assert all(name in str(refused.value) for name in named)
+
+
+@given(strengths=st.fixed_dictionaries({name: st.floats(0, 1) for name in FACTORS}), waited=st.floats(0, 1000))
+def test_contributions_add_up_to_the_decision(strengths: dict[str, float], waited: float) -> None:
+    decision, parts = POLICY.decide_by(strengths, waited), POLICY.contributions(strengths, waited)
+    assert {part.reason for part in parts} == {*FACTORS, POLICY.config.waiting.reason}
+    assert {part.reason for part in parts if part.fired} == set(decision.reasons)
+    assert decision.score == round(100 * (1 - float(np.prod([1 - part.raises for part in parts]))))

@@ -54,9 +54,7 @@ def test_events_come_back_in_order_as_they_were(database: Database) -> None:
 
 def test_an_event_is_written_as_consumers_read_it() -> None:
     written = Event(7, "flagged", "c", AT, {"score": 1}).as_json()
-    assert written == (
-        b'{"id":7,"kind":"flagged","conversation":"c","at":"2026-05-04T09:00:00Z","body":{"score":1}}'
-    )
+    assert written == (b'{"id":7,"kind":"flagged","conversation":"c","at":"2026-05-04T09:00:00Z","body":{"score":1}}')
     assert b"\n" not in Event(7, "flagged", "a\nb", AT, {"x": "\n\r"}).as_json()
 
 

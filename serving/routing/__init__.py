@@ -1,1 +1,1 @@
-"""Who should take a conversation, and what a policy would do."""
+"""Routing: who may take a conversation, in which order they wait, and what another policy would change."""

@@ -80,6 +80,7 @@ conversations = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("waiting_since", Instant),  # when the oldest customer message without an answer arrived
+    Column("ages_at", Instant),  # when waiting will have changed the queue
     Column("assigned_at", Instant),
     Column("resolved_at", Instant),
     Column("outcome", String),  # what the agent said of it when it was resolved
@@ -94,11 +95,10 @@ conversations = Table(
     Column("held_out", Boolean, nullable=False),  # routed as if there were no model, to measure what routing does
     Column("latest", Document),  # the answer to the latest customer turn
     Column("latest_message", String),
-    Column("digest", String),  # of the body that was last put
     Index(None, "status", "rank", "id"),
+    Index(None, "ages_at"),
     Index(None, "agent", "status"),
     Index(None, "updated_at"),
-    Index(None, "status", "waiting_since"),
 )
 
 messages = Table(
@@ -130,9 +130,11 @@ agents = Table(
     Column("empathy_trained", Boolean, nullable=False),
     Column("skills", Document, nullable=False),
     Column("languages", Document, nullable=False),
+    Column("channels", Document),
     Column("cap", Integer, nullable=False),
     Column("online", Boolean, nullable=False),
-    Column("last_hard_at", Instant),  # when a hard conversation last ended with this agent
+    Column("last_hard_at", Instant),  # when a hard conversation last came to this agent or ended with them
+    Column("last_assigned_at", Instant),
     Column("updated_at", Instant, nullable=False),
 )
 
@@ -157,7 +159,7 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("error", Text),
-    Index(None, "status", "due_at"),
+    Index(None, "status", "webhook", "due_at", "event"),
 )
 
 audit = Table(
@@ -180,10 +182,85 @@ api_keys = Table(
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
     Column("hash", String, nullable=False),  # argon2id
-    Column("scopes", Document, nullable=False),
+    Column("scopes", String, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("rotated_at", Instant),
     Column("revoked_at", Instant),
     Column("previous_hash", String),  # the secret before a rotation
     Column("previous_until", Instant),  # and until when it still opens
+)
+
+# The review desk
+
+reviewers = Table(
+    "reviewers",
+    metadata,
+    Column("id", String, primary_key=True),  # what they sign in with
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),  # reviewer, lead, admin
+    Column("hash", String, nullable=False),  # argon2id of the password
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),  # SHA-256 of the cookie's value
+    Column("reviewer", String, ForeignKey("reviewers.id", ondelete="CASCADE"), nullable=False),
+    Column("csrf", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index(None, "reviewer"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("conversation", String, nullable=False),
+    Column("message", String),  # null: of the conversation as a whole
+    Column("reviewer", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("round", String, nullable=False),  # first, second (blind), adjudication
+    Column("labels", Document, nullable=False),  # every reviewed head as the reviewer has it
+    Column("agrees", Boolean, nullable=False),  # with what the model said
+    Column("routing_right", Boolean),
+    Column("note", Text),  # personal data redacted
+    Column("seconds", Float),  # from opening to saving
+    Column("said", Document),  # the model's answer that was judged
+    Column("model", String),
+    Column("sample", String),  # why it was looked at: flagged, random, uncertain, asked
+    Index(None, "conversation", "message"),
+    Index(None, "reviewer", "at"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+requests = Table(  # for a second, blind verdict
+    "requests",
+    metadata,
+    Column("conversation", String, primary_key=True),
+    Column("message", String, primary_key=True),
+    Column("asked_by", String, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("of", String),  # a reviewer; null: of anybody but the first
+)
+
+samples = Table(  # conversations that were not flagged, drawn so that what is missed can be estimated
+    "samples",
+    metadata,
+    Column("conversation", String, primary_key=True),
+    Column("kind", String, nullable=False),  # random, uncertain
+    Column("chance", Float, nullable=False),  # with which it was drawn
+    Column("drawn_at", Instant, nullable=False),
+)
+
+views = Table(  # saved filters of the list
+    "views",
+    metadata,
+    Column("reviewer", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("query", String, nullable=False),
 )

@@ -43,9 +43,11 @@ def upgrade() -> None:
         sa.Column("empathy_trained", sa.Boolean(), nullable=False),
         sa.Column("skills", schema.Document(), nullable=False),
         sa.Column("languages", schema.Document(), nullable=False),
+        sa.Column("channels", schema.Document(), nullable=True),
         sa.Column("cap", sa.Integer(), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
         sa.Column("last_hard_at", schema.Instant(), nullable=True),
+        sa.Column("last_assigned_at", schema.Instant(), nullable=True),
         sa.Column("updated_at", schema.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
     )
@@ -54,9 +56,10 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("hash", sa.String(), nullable=False),
-        sa.Column("scopes", schema.Document(), nullable=False),
+        sa.Column("scopes", sa.String(), nullable=False),
         sa.Column("created_at", schema.Instant(), nullable=False),
         sa.Column("expires_at", schema.Instant(), nullable=True),
+        sa.Column("rotated_at", schema.Instant(), nullable=True),
         sa.Column("revoked_at", schema.Instant(), nullable=True),
         sa.Column("previous_hash", sa.String(), nullable=True),
         sa.Column("previous_until", schema.Instant(), nullable=True),
@@ -89,6 +92,7 @@ def upgrade() -> None:
         sa.Column("created_at", schema.Instant(), nullable=False),
         sa.Column("updated_at", schema.Instant(), nullable=False),
         sa.Column("waiting_since", schema.Instant(), nullable=True),
+        sa.Column("ages_at", schema.Instant(), nullable=True),
         sa.Column("assigned_at", schema.Instant(), nullable=True),
         sa.Column("resolved_at", schema.Instant(), nullable=True),
         sa.Column("outcome", sa.String(), nullable=True),
@@ -103,15 +107,12 @@ def upgrade() -> None:
         sa.Column("held_out", sa.Boolean(), nullable=False),
         sa.Column("latest", schema.Document(), nullable=True),
         sa.Column("latest_message", sa.String(), nullable=True),
-        sa.Column("digest", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_conversations_agent_status"), ["agent", "status"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_status_rank_id"), ["status", "rank", "id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_conversations_status_waiting_since"), ["status", "waiting_since"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_conversations_ages_at"), ["ages_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_updated_at"), ["updated_at"], unique=False)
 
     op.create_table(
@@ -139,7 +140,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event", "webhook", name=op.f("pk_deliveries")),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_deliveries_status_due_at"), ["status", "due_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_deliveries_status_webhook_due_at_event"),
+            ["status", "webhook", "due_at", "event"],
+            unique=False,
+        )
 
     op.create_table(
         "messages",
@@ -165,7 +170,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("messages")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_deliveries_status_due_at"))
+        batch_op.drop_index(batch_op.f("ix_deliveries_status_webhook_due_at_event"))
 
     op.drop_table("deliveries")
     with op.batch_alter_table("events", schema=None) as batch_op:
@@ -174,7 +179,7 @@ def downgrade() -> None:
     op.drop_table("events")
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_conversations_updated_at"))
-        batch_op.drop_index(batch_op.f("ix_conversations_status_waiting_since"))
+        batch_op.drop_index(batch_op.f("ix_conversations_ages_at"))
         batch_op.drop_index(batch_op.f("ix_conversations_status_rank_id"))
         batch_op.drop_index(batch_op.f("ix_conversations_agent_status"))
 

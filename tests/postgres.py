@@ -59,6 +59,7 @@ class Postgres:
     home: Path
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
+    _guard: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
@@ -93,7 +94,13 @@ class Postgres:
                 stderr=log,
                 start_new_session=True,
             )
+        self._guard = self._guarded(self._process.pid)
         self._wait()
+
+    def _guarded(self, server: int) -> subprocess.Popen[bytes]:
+        """Whoever ends these tests, the server does not outlive them: its guard reads a pipe that ends with them."""
+        script = f"read _; kill -QUIT {server}"
+        return subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/")
 
     def _wait(self) -> None:
         until = time.monotonic() + PATIENCE
@@ -113,6 +120,10 @@ class Postgres:
             self._process.send_signal(how)
             self._process.wait(PATIENCE)
             self._process = None
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement outside a transaction; its rows."""
@@ -142,7 +153,7 @@ def postgres_server() -> Iterator[Postgres]:
         server.execute("CREATE DATABASE simmer TEMPLATE template0")
         yield server
     finally:
-        server.stop()
+        server.stop(signal.SIGQUIT)
         shutil.rmtree(home, ignore_errors=True)
 
 

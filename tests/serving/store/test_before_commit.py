@@ -56,12 +56,13 @@ def test_what_fails_last_keeps_nothing(database: Database) -> None:
     def failing(connection: Connection, rows: list[int]) -> None:
         raise ZeroDivisionError
 
-    with database.writing.connect() as connection:
-        transaction = connection.begin()
-        connection.execute(text("INSERT INTO numbers VALUES (7, 7)"))
-        before_commit(connection, failing).append(1)
-        with pytest.raises(ZeroDivisionError):
-            transaction.commit()
+    def write() -> None:
+        with database.writing.begin() as connection:
+            connection.execute(text("INSERT INTO numbers VALUES (7, 7)"))
+            before_commit(connection, failing).append(1)
+
+    with pytest.raises(ZeroDivisionError):
+        write()
     assert kept(database) == []
     with database.writing.begin() as connection:
         before_commit(connection, number).append(3)

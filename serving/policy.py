@@ -210,4 +210,8 @@ def read_policy(path: Path, vocabulary: Vocabulary) -> Policy:
 
 def parse_policy(content: bytes, name: str, vocabulary: Vocabulary) -> Policy:
     """The policy that a file's content spells, called `name` in messages. Raises ConfigError or PolicyMismatch."""
-    return Policy(parse_config(RoutingConfig, content, name), vocabulary)
+    config = parse_config(RoutingConfig, content, name)
+    try:
+        return Policy(config, vocabulary)
+    except PolicyMismatch as error:
+        raise PolicyMismatch(f"{name}: {error}") from None

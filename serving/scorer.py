@@ -59,7 +59,7 @@ class Scorer:
         self.bundle = bundle
         self.policy = policy
         self.all_heads = all_heads
-        self._model = ModelName(version=bundle.version, bundle=bundle.digest)
+        self.model = ModelName(version=bundle.version, bundle=bundle.digest)
         labels = bundle.card.labels
         self._heads = {name: _Head(labels.heads[name], where) for name, where in labels.slices().items()}
 
@@ -107,7 +107,7 @@ class Scorer:
             ),
             boil_over=heads["boil_over"].rounded(chances)[0],
             priority=_priority(decision),
-            model=self._model,
+            model=self.model,
             auxiliary=self._auxiliary(chances) if self.all_heads else None,
         )
 
@@ -118,7 +118,7 @@ class Scorer:
             turn=_index(job),
             priority=_priority(self.policy.decide_abstained(why.reason)),
             abstained=why,
-            model=self._model,
+            model=self.model,
             auxiliary={} if self.all_heads else None,
         )
 

@@ -25,7 +25,7 @@ from pipeline.bundle import LAYOUT
 from pipeline.engine import Engine, OpenVinoEngine
 from serving.batcher import BatcherConfig
 from serving.buckets import most_rows
-from serving.config import load_serve_config
+from serving.config import load_serve_config, served_bundle
 
 TOKENS = 32  # of a message
 SECONDS = 1.0
@@ -88,7 +88,7 @@ def main() -> None:
     """Measure every arrangement and say which is quickest."""
     parser = argparse.ArgumentParser(description="Measure streams and threads of the engine on this machine.")
     parser.add_argument("model", type=Path, nargs="?", help="a bundle; the served one where not given")
-    model = parser.parse_args().model or load_serve_config().model
+    model = parser.parse_args().model or served_bundle(load_serve_config())
 
     def load(streams: int, threads: int) -> Engine:
         return OpenVinoEngine(model / LAYOUT.engine, threads, streams)

@@ -20,13 +20,16 @@ from starlette.responses import Response
 
 from pipeline.conversation import MAX_ID
 from serving.answers import Answer
-from serving.api.failures import ERRORS
+from serving.api.access import ADMIN, READ, SCORE, ScopedRoute
+from serving.api.failures import ERRORS, Failure
 from serving.api.requests import actor_of, deadline_of, read_model
+from serving.explain import Explanation
 from serving.live.bodies import Body, Identifier, NewConversation, NewMessage
-from serving.live.conversations import Said
+from serving.live.conversations import Said, job_of
 from serving.live.handling import Assigned
 from serving.live.lifecycle import summary
 from serving.live.live import Live
+from serving.scoring import ModelScoring
 from serving.store.audit import Entry
 from serving.store.records import Record
 
@@ -133,20 +136,20 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def conversation_routes(live: Live, limit: int) -> APIRouter:
-    """Routes over the conversations of a store; `limit` is what a body may hold, in bytes."""
-    router = APIRouter(tags=["conversations"])
+def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
+    """Routes over the conversations of a store."""
+    router = APIRouter(route_class=ScopedRoute, tags=["conversations"])
 
     @router.put(
         "/v1/conversations/{id}",
         response_model=LiveAnswer,
         status_code=201,
         responses=_TAKEN,
-        openapi_extra=request_body(NewConversation),
+        openapi_extra={**SCORE, **request_body(NewConversation)},
     )
     async def put_conversation(request: Request, id: Id) -> Response:
         """Take a conversation so far. Messages without an id are known by their place; none that is here is lost."""
-        new = await read_model(request, NewConversation, limit)
+        new = await read_model(request, NewConversation)
         return _said(await live.conversations.put(id, new, deadline_of(request)))
 
     @router.post(
@@ -154,52 +157,63 @@ def conversation_routes(live: Live, limit: int) -> APIRouter:
         response_model=LiveAnswer,
         status_code=201,
         responses=_TAKEN,
-        openapi_extra=request_body(NewMessage),
+        openapi_extra={**SCORE, **request_body(NewMessage)},
     )
     async def post_message(request: Request, id: Id) -> Response:
         """Take one message and score it in its context. The same id with the same body gets the same answer."""
-        new = await read_model(request, NewMessage, limit)
+        new = await read_model(request, NewMessage)
         return _said(await live.conversations.post(id, new, deadline_of(request)))
 
-    @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=_may_fail(404, 503))
+    @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=_may_fail(404, 503), openapi_extra=READ)
     async def conversation(id: Id) -> Response:
         """Everything that was said, what is said of it, and what people did with it."""
         return _json(trajectory(*await live.read(id)))
 
-    @router.delete("/v1/conversations/{id}", status_code=204, responses=_may_fail(404, 503))
+    @router.get(
+        "/v1/conversations/{id}/messages/{message}/explanation", responses=_may_fail(404, 503), openapi_extra=READ
+    )
+    async def explanation(request: Request, id: Id, message: Id) -> Explanation:
+        """Which words of a customer's message moved its scores, and which rules fired."""
+        record, _ = await live.read(id)
+        index = next((index for index, one in enumerate(record.messages) if one.id == message), None)
+        if index is None or record.messages[index].role != "customer":
+            raise Failure(404, f"there is no customer message {message}")
+        return await scoring.explain(job_of(record.state, record.messages, index), deadline_of(request))
+
+    @router.delete("/v1/conversations/{id}", status_code=204, responses=_may_fail(404, 503), openapi_extra=ADMIN)
     async def erase_conversation(request: Request, id: Id) -> Response:
         """Erase the conversation everywhere. The audit log keeps that it was erased."""
         await live.handling.erase(id, actor_of(request))
         return Response(status_code=204)
 
-    _add_handling(router, live, limit)
+    _add_handling(router, live)
     return router
 
 
-def _add_handling(router: APIRouter, live: Live, limit: int) -> None:
+def _add_handling(router: APIRouter, live: Live) -> None:
     may_fail = _may_fail(400, 404, 409, 422, 503)
 
-    @router.post("/v1/conversations/{id}/claim", responses=may_fail, openapi_extra=request_body(Claim))
+    @router.post("/v1/conversations/{id}/claim", responses=may_fail, openapi_extra={**SCORE, **request_body(Claim)})
     async def claim(request: Request, id: Id) -> Assignment:
         """An agent takes the conversation."""
-        wanted = await read_model(request, Claim, limit)
+        wanted = await read_model(request, Claim)
         return assignment(await live.handling.claim(id, wanted.agent, actor_of(request)))
 
-    @router.post("/v1/conversations/{id}/assign", responses=may_fail, openapi_extra=request_body(Assign))
+    @router.post("/v1/conversations/{id}/assign", responses=may_fail, openapi_extra={**SCORE, **request_body(Assign)})
     async def assign(request: Request, id: Id) -> Assignment:
         """The agent who fits best gets the conversation, or the one named, if they fit."""
-        wanted = await read_model(request, Assign, limit)
+        wanted = await read_model(request, Assign)
         return assignment(await live.handling.assign(id, actor_of(request), wanted.agent))
 
-    @router.post("/v1/conversations/{id}/release", responses=may_fail)
+    @router.post("/v1/conversations/{id}/release", responses=may_fail, openapi_extra=SCORE)
     async def release(request: Request, id: Id) -> Summary:
         """The agent gives the conversation back to the queue."""
         return Summary(**summary(await live.handling.release(id, actor_of(request))))
 
-    @router.post("/v1/conversations/{id}/resolve", responses=may_fail, openapi_extra=request_body(Resolve))
+    @router.post("/v1/conversations/{id}/resolve", responses=may_fail, openapi_extra={**SCORE, **request_body(Resolve)})
     async def resolve(request: Request, id: Id) -> Summary:
         """The matter is settled; if the customer writes again, the conversation opens again."""
-        wanted = await read_model(request, Resolve, limit)
+        wanted = await read_model(request, Resolve)
         return Summary(**summary(await live.handling.resolve(id, wanted.outcome, actor_of(request))))
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api.access import ScopedRoute
 from serving.operation.metrics import Metrics
 from serving.operation.routes import method_of, route_template
 
@@ -17,7 +18,7 @@ LEFT = "499"  # the caller went away before an answer began
 
 def metrics_routes(metrics: Metrics) -> APIRouter:
     """What Prometheus asks."""
-    router = APIRouter()
+    router = APIRouter(route_class=ScopedRoute)
 
     @router.get(
         "/metrics",

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from serving.api.access import READ, ScopedRoute
 from serving.api.conversations import Summary
 from serving.api.failures import ERRORS, Failure
 from serving.live.lifecycle import decided, summary
@@ -40,9 +41,9 @@ class Page(BaseModel):
 
 def queue_routes(live: Live) -> APIRouter:
     """Routes over the queue."""
-    router = APIRouter(tags=["queue"])
+    router = APIRouter(route_class=ScopedRoute, tags=["queue"])
 
-    @router.get("/v1/queue", response_model=Page, responses={k: ERRORS[k] for k in (422, 503)})
+    @router.get("/v1/queue", response_model=Page, responses={k: ERRORS[k] for k in (422, 503)}, openapi_extra=READ)
     async def queue(
         queue: Word = None,
         channel: Word = None,

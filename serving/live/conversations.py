@@ -48,7 +48,7 @@ class Scoring(Protocol):
     """Scores turns, batched with those of others."""
 
     async def score(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Answer]:
-        """One answer a job, in order; `deadline` in seconds of the event loop's clock."""
+        """One answer a job, in order; `deadline` a reading of `time.monotonic`."""
         ...
 
     def passed_over(self, identifier: str, turn: int, priority: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class Conversations:
     ) -> tuple[Message, ...]:
         """The messages with answers to the fresh ones, and to the customer's latest if a fresh one came before it."""
         wanted = lifecycle.to_score(messages, fresh, CONTEXT_READ)
-        jobs = [_job(state, messages, index) for index in wanted]
+        jobs = [job_of(state, messages, index) for index in wanted]
         answers = await self._scoring().score(jobs, deadline) if jobs else []
         pairs = zip(wanted, answers, strict=True)
         found = {index: answer.model_dump(mode="json") | {"turn": index} for index, answer in pairs}
@@ -248,7 +248,7 @@ def _answered(message: Message, answer: dict[str, Any], fresh: bool) -> Message:
     return message if answer == message.standing else replace(message, revised=answer)
 
 
-def _job(state: State, messages: Sequence[Message], index: int) -> Job:
+def job_of(state: State, messages: Sequence[Message], index: int) -> Job:
     """The message with the turns before it that its scoring may look at."""
     seen = messages[max(0, index - CONTEXT_READ) : index + 1]
     turns = tuple(Turn.model_construct(role=one.role, text=one.text) for one in seen)

@@ -29,6 +29,8 @@ Gauge = Literal[
     "simmer_waiting_conversations",
     "simmer_oldest_wait_seconds",
     "simmer_model_info",
+    "simmer_model_refused",
+    "simmer_model_source_unavailable",
     "simmer_ready",
 ]
 Reading = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
@@ -41,6 +43,8 @@ GAUGES: Mapping[Gauge, tuple[str, tuple[str, ...]]] = {
     "simmer_waiting_conversations": ("conversations whose customer waits", ("queue",)),
     "simmer_oldest_wait_seconds": ("how long the customer has waited who waits longest", ()),
     "simmer_model_info": ("1 for the model that serves", ("version", "bundle")),
+    "simmer_model_refused": ("1 where another bundle was refused and the old one stays", ()),
+    "simmer_model_source_unavailable": ("1 where it cannot be said which bundle should serve", ()),
     "simmer_ready": ("1 where /readyz would say ready", ()),
 }
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

@@ -162,9 +162,9 @@ class Models(Generic[T]):
         self._status = self._status.model_copy(update={"checked_at": self._now(), **news})
 
 
-def load_candidate(candidate: Candidate, threads: int = 1) -> Bundle:
+def load_candidate(candidate: Candidate, threads: int = 1, streams: int = 1) -> Bundle:
     """The candidate's bundle under the registry's version. Raises BundleRefused, also where it is another's digest."""
-    bundle = load_bundle(candidate.path, threads)
+    bundle = load_bundle(candidate.path, threads, streams)
     if candidate.digest is not None and candidate.digest != bundle.digest:
         raise BundleRefused(f"{candidate.path}: not the bundle that was registered as version {candidate.version}")
     return bundle if candidate.version is None else replace(bundle, version=candidate.version)

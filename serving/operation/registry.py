@@ -163,9 +163,10 @@ class ServerSource:
 
     def _ask(self, client: httpx.Client, shape: type[B], what: str, **query: str) -> B:
         response = client.get(f"{self.address.rstrip('/')}/api/2.0/mlflow/{what}", params=query)
-        if response.status_code == 404:
+        if response.status_code in (400, 404):
             raise SourceUnavailable(f"models:/{self.name}@{self.alias} does not exist")
-        response.raise_for_status()
+        if not response.is_success:
+            raise SourceUnavailable(f"the registry answers with status {response.status_code}")
         try:
             return shape.model_validate_json(response.content)
         except ValidationError:

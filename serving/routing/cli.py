@@ -17,6 +17,7 @@ from typing import Annotated, BinaryIO, NoReturn
 import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.text import Text
 
 from pipeline.bundle import LAYOUT, BundleRefused, read_card
 from pipeline.config import CONFIGS, Config, ConfigError
@@ -163,7 +164,7 @@ def _policy(path: Path, vocabulary: Vocabulary) -> Policy:
     try:
         return read_policy(path, vocabulary)
     except (ConfigError, PolicyMismatch) as error:
-        _stop(str(error) if isinstance(error, ConfigError) else f"{path}: {error}")
+        _stop(str(error))
 
 
 def _labelled(path: Path) -> tuple[list[Conversation], list[RowError]]:
@@ -223,7 +224,7 @@ def _show(found: Config, page: Iterable[RenderableType], as_json: bool) -> None:
         return
     console = Console(highlight=False)
     for part in page:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text))  # a line to copy stays one line
 
 
 def _report(bad: Sequence[RowError]) -> None:

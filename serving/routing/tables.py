@@ -94,19 +94,20 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
     yield f"expected to miss {_per_day(plan.expected.missed, plan.span.days)} hot conversations a day"
     if plan.expected.reached:
         yield f"expected to reach {_share(plan.expected.reached)} of the hot ones"
-    if plan.ties > 1:
+    if plan.ties > 1 and plan.threshold > 0:
         yield f"{plan.ties:,} conversations tie at exactly {plan.threshold}: they come or stay away together"
     if plan.swing:
         yield _swing_line(plan.swing, plan.capacity)
     if plan.measured:
         yield from _measured_lines(plan.measured)
-    yield Padding(_steps_table(plan), (1, 0), expand=False)
-    yield from _yaml_lines(plan)
+    if not plan.overfull:
+        yield Padding(_steps_table(plan), (1, 0), expand=False)
+        yield from _yaml_lines(plan)
 
 
 def _days(span: Span) -> str:
     if span.first is None or span.last is None:
-        return f"{span.days:g} days as said"
+        return f"said to span {span.days:g} days"
     empty = f", {span.empty:,} of them empty" if span.empty else ""
     return f"{span.days:g} days ({span.first} to {span.last}{empty})"
 

@@ -246,7 +246,9 @@ def test_an_alias_on_a_server(mlflow: Mlflow, tmp_path: Path, monkeypatch: pytes
     assert {authorization for *_, authorization in mlflow.asked} == {"Bearer t0ken"}
 
 
-@pytest.mark.parametrize("answer", [(404, {}), (500, {}), (302, {}), (200, b"<html>"), (200, []), (200, {"a": 1})])
+@pytest.mark.parametrize(
+    "answer", [(400, {}), (404, {}), (401, {}), (500, {}), (302, {}), (200, b"<html>"), (200, []), (200, {"a": 1})]
+)
 @pytest.mark.parametrize("what", ["registered-models/alias", "model-versions/get-download-uri"])
 def test_a_server_that_answers_oddly(mlflow: Mlflow, what: str, answer: tuple[int, Any]) -> None:
     mlflow.answers[what] = answer

@@ -10,9 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from pipeline.bundle import Card
 from pipeline.config import CONFIGS
+from pipeline.encode import EncodingConfig
+from pipeline.heads import no_calibration
 from serving.routing.cli import app
-from tests.serving.routing.made import POLICY, abstained, answered, export, outputs, written
+from tests.serving.routing.made import POLICY, VOCABULARY, abstained, answered, export, outputs, written
 
 FILE: dict[str, Any] = yaml.safe_load((CONFIGS / "routing.yaml").read_text(encoding="utf-8"))
 
@@ -59,7 +62,10 @@ def test_a_valid_policy_is_valid() -> None:
     [
         ({"waiting": {}}, "waiting.reason"),
         ({"aging": {"points": 1}}, "aging.points"),
-        ({"factors": {"x": {"head": "mood", "value": "bad", "weight": 0.1, "fires_at": 0.5}}}, "new.yaml"),
+        (
+            {"factors": {**FILE["factors"], "x": {"head": "mood", "value": "bad", "weight": 0, "fires_at": 1}}},
+            "new.yaml",
+        ),
     ],
 )
 def test_a_policy_that_is_not_valid_is_one_line_and_status_1(
@@ -72,8 +78,34 @@ def test_a_policy_that_is_not_valid_is_one_line_and_status_1(
     assert named in done.stderr
 
 
-def test_a_policy_for_another_model_is_not_valid(bundle_path: Path) -> None:
-    assert run("check", CONFIGS / "routing.yaml", "--model", bundle_path).exit_code == 0
+def bundle(folder: Path, *heads: str) -> Path:
+    """A bundle of which only the card is there, of a model with these heads."""
+    card = Card(
+        format=1,
+        profile="none",
+        encoder="none",
+        languages=("en",),
+        labels=VOCABULARY.only(heads),
+        encoding=EncodingConfig(max_tokens=128, message_tokens=64, turn_tokens=16, earlier_turns=2),
+        calibration=no_calibration(VOCABULARY.only(heads)),
+        metrics={},
+        slices={},
+        data_hash="",
+        git_revision="",
+        mlflow_run_id="",
+        golden_tolerance=0.0,
+        golden=(),
+    )
+    (folder / "bundle.json").write_text(card.model_dump_json())
+    return folder
+
+
+def test_a_policy_is_checked_against_the_labels_of_a_bundle(tmp_path: Path) -> None:
+    policy = CONFIGS / "routing.yaml"
+    assert run("check", policy, "--model", bundle(tmp_path, *VOCABULARY.heads)).exit_code == 0
+    done = run("check", policy, "--model", bundle(tmp_path, "frustration", "signals"))
+    assert done.exit_code == 1
+    assert "routing.yaml: factor urgency_critical: the model has no head urgency" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "."])
@@ -193,3 +225,17 @@ def test_a_bundle_that_is_none_is_refused(tmp_path: Path) -> None:
     done = run("check", CONFIGS / "routing.yaml", "--model", tmp_path)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_a_plan_that_cannot_be_kept_says_so_and_offers_no_line(tmp_path: Path) -> None:
+    urgent = [answered(f"c{n}", outputs(urgency__critical=1.0)) for n in range(9)]
+    done = run("capacity", "--per-day", 3, "--days", 1, written(tmp_path / "rows.jsonl", *urgent))
+    assert done.exit_code == 0
+    assert "No threshold keeps senior to 3 a day" in done.stdout
+    assert "score: " not in done.stdout
+
+
+def test_a_line_to_copy_stays_one_line(history: Path) -> None:
+    done = run("capacity", "--per-day", 3, "--keep-reasons", "--days", 100, history, width=60)
+    line = next(line for line in done.stdout.splitlines() if "- {name: senior" in line)
+    assert yaml.safe_load(line)[0]["reasons"] == next(q["reasons"] for q in FILE["queues"] if q["name"] == "senior")

@@ -2,10 +2,9 @@
 
     outbox.append(connection, "flagged", "c17", now, {"score": 81}, ["pager"])   # inside a Writer operation
 
-Events of a transaction are held back until it commits and then written together, as the last thing it does: two
-statements for a whole group of operations, and on PostgreSQL a lock that makes ids visible in their order and that is
-held only while they are written. A reader that has seen id N will never find a lower one later. Savepoints are not
-supported. Knows nothing of who reads events and how they are sent; `serving.store.deliveries` does the latter.
+Events of a transaction are held back until it commits, then written together: two statements for a whole group of
+operations, numbered in the order of commits (`serving.store.before_commit`), so that a reader that has seen id N never
+finds a lower one later. Knows nothing of who reads events; `serving.store.deliveries` keeps what is to be sent.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from itertools import takewhile
 from typing import Any, Literal, get_args
 
 import orjson
-from sqlalchemy import Connection, Transaction, delete, event, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from serving.store.before_commit import before_commit
 from serving.store.schema import deliveries, events
 
 Kind = Literal[
@@ -34,9 +34,6 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ERASED: Mapping[str, Any] = {"erased": True}
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)  # due whatever the clock says, and before everything that is tried again
-
-_ORDER = 7_270_002  # PostgreSQL advisory lock: one transaction at a time takes ids
-_HELD = "simmer.outbox"
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,12 @@ class Event:
         return orjson.dumps(row, option=orjson.OPT_UTC_Z)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Held:
-    """What a transaction will write when it commits."""
+    """An event that is written when its transaction commits."""
 
-    transaction: Transaction
-    rows: list[dict[str, Any]]
-    webhooks: list[Sequence[str]]
+    row: dict[str, Any]
+    webhooks: Sequence[str]
 
 
 def append(
@@ -78,16 +74,17 @@ def append(
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of event: {kind}")
-    held = _held(connection)
-    held.rows.append({"kind": kind, "conversation": conversation, "at": at, "body": dict(body)})
-    held.webhooks.append(tuple(dict.fromkeys(webhooks)))
+    if not connection.in_transaction():
+        raise RuntimeError("an event is written in the transaction that caused it; there is none")
+    row = {"kind": kind, "conversation": conversation, "at": at, "body": dict(body)}
+    before_commit(connection, _write).append(_Held(row, tuple(dict.fromkeys(webhooks))))
 
 
 def erase(connection: Connection, conversation: str) -> None:
     """Take away what a conversation's events say; that they were, with their ids, stays."""
-    for row in _held(connection).rows:
-        if row["conversation"] == conversation:
-            row["body"] = dict(ERASED)
+    for held in before_commit(connection, _write):
+        if held.row["conversation"] == conversation:
+            held.row["body"] = ERASED
     connection.execute(update(events).where(events.c.conversation == conversation).values(body=ERASED))
 
 
@@ -117,32 +114,16 @@ def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
     return len(old)
 
 
-def _held(connection: Connection) -> _Held:
-    transaction = connection.get_transaction()
-    if transaction is None:
-        raise RuntimeError("an event is written in the transaction that caused it; there is none")
-    held = connection.info.get(_HELD)
-    if held is None or held.transaction is not transaction:  # a transaction that was rolled back leaves its own behind
-        held = connection.info[_HELD] = _Held(transaction, [], [])
-        event.listen(connection, "commit", _write)
-    return held
-
-
-def _write(connection: Connection) -> None:
-    held: _Held | None = connection.info.pop(_HELD, None)
-    if held is None or not held.rows or held.transaction is not connection.get_transaction():
-        return
-    shared = connection.dialect.name == "postgresql"
-    if shared:
-        connection.execute(select(func.pg_advisory_xact_lock(_ORDER)))
+def _write(connection: Connection, held: list[_Held]) -> None:
     # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
-    numbered = insert(events).returning(events.c.id, sort_by_parameter_order=shared)
-    ids = sorted(connection.scalars(numbered, held.rows))
+    in_order = connection.dialect.name != "sqlite"
+    numbered = insert(events).returning(events.c.id, sort_by_parameter_order=in_order)
+    ids = sorted(connection.scalars(numbered, [one.row for one in held]))
     new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
     rows = [
         {"event": number, "webhook": name, **new}
-        for number, names in zip(ids, held.webhooks, strict=True)
-        for name in names
+        for number, one in zip(ids, held, strict=True)
+        for name in one.webhooks
     ]
     if rows:
         connection.execute(insert(deliveries), rows)

@@ -52,15 +52,9 @@ class Event:
         return orjson.dumps(row, option=orjson.OPT_UTC_Z)
 
 
-<<<<<<< HEAD
-@dataclass
-class _Draft:
-    """What a transaction will write when it commits."""
-=======
 @dataclass(frozen=True)
 class _Held:
     """An event that is written when its transaction commits."""
->>>>>>> events
 
     row: dict[str, Any]
     webhooks: Sequence[str]
@@ -80,28 +74,17 @@ def append(
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of event: {kind}")
-<<<<<<< HEAD
-    row = {"kind": kind, "conversation": conversation, "at": at, "body": dict(body)}
-    before_commit(connection, _write).append(_Draft(row, tuple(dict.fromkeys(webhooks))))
-=======
     if not connection.in_transaction():
         raise RuntimeError("an event is written in the transaction that caused it; there is none")
     row = {"kind": kind, "conversation": conversation, "at": at, "body": dict(body)}
     before_commit(connection, _write).append(_Held(row, tuple(dict.fromkeys(webhooks))))
->>>>>>> events
 
 
 def erase(connection: Connection, conversation: str) -> None:
     """Take away what a conversation's events say; that they were, with their ids, stays."""
-<<<<<<< HEAD
-    for draft in before_commit(connection, _write):
-        if draft.row["conversation"] == conversation:
-            draft.row["body"] = dict(ERASED)
-=======
     for held in before_commit(connection, _write):
         if held.row["conversation"] == conversation:
             held.row["body"] = ERASED
->>>>>>> events
     connection.execute(update(events).where(events.c.conversation == conversation).values(body=ERASED))
 
 
@@ -131,18 +114,6 @@ def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
     return len(old)
 
 
-<<<<<<< HEAD
-def _write(connection: Connection, drafts: list[_Draft]) -> None:
-    # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
-    in_order = connection.dialect.name == "postgresql"
-    numbered = insert(events).returning(events.c.id, sort_by_parameter_order=in_order)
-    ids = sorted(connection.scalars(numbered, [draft.row for draft in drafts]))
-    new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
-    rows = [
-        {"event": number, "webhook": name, **new}
-        for number, draft in zip(ids, drafts, strict=True)
-        for name in draft.webhooks
-=======
 def _write(connection: Connection, held: list[_Held]) -> None:
     # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
     in_order = connection.dialect.name != "sqlite"
@@ -153,7 +124,6 @@ def _write(connection: Connection, held: list[_Held]) -> None:
         {"event": number, "webhook": name, **new}
         for number, one in zip(ids, held, strict=True)
         for name in one.webhooks
->>>>>>> events
     ]
     if rows:
         connection.execute(insert(deliveries), rows)

@@ -22,6 +22,7 @@ import httpx
 
 from serving.events.config import WebhookConfig
 from serving.events.delivery import Outcome, attempt, check_webhook, open_client, retry_wait
+from serving.events.waiting import comes
 from serving.store import deliveries
 from serving.store.deliveries import Delivery
 from serving.store.faults import StoreUnavailable
@@ -70,8 +71,7 @@ class Courier:
             if self._last and not taken and not self._sending:
                 return
             if not taken or len(taken) < free:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self.poll_s)
+                await comes(self._woken, self.poll_s)
 
     async def abandon(self) -> None:
         """Stop sending; what was under way is due again at once."""
@@ -80,9 +80,10 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         if unsent:
+            give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
             with suppress(StoreUnavailable, TimeoutError):
-                give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
-                await asyncio.wait_for(self.writer.run(give_back), _RELEASE_S)
+                async with asyncio.timeout(_RELEASE_S):
+                    await self.writer.run(give_back)
 
     async def _take(self, limit: int) -> list[Delivery]:
         name, now = self.config.name, self.now()

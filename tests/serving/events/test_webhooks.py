@@ -439,7 +439,7 @@ def test_a_late_mark_does_not_undo_a_delivery(sqlite_store: Store) -> None:
         ({"secrets": [{"env": "SIMMER_MISSING"}]}, "SIMMER_MISSING"),
         ({"url": "http://10.0.0.1/", "allow_private": False}, "webhook hook:"),
         ({"url": "ftp://hooks.example/"}, "webhook hook:"),
-        ({"url": "https://user:word@hooks.example/"}, "webhook hook:"),
+        ({"url": "https://user:hush@hooks.example/"}, "webhook hook:"),
         ({"url": ""}, "webhook hook:"),
     ],
 )
@@ -447,7 +447,7 @@ def test_a_webhook_that_cannot_work_is_refused_at_the_start(sqlite_store: Store,
     with pytest.raises(InputError, match=message) as refused:
         dispatcher(sqlite_store, webhook("https://hooks.example/").model_copy(update=webhook_fields(changes)))
     assert "\n" not in str(refused.value)
-    assert "word" not in str(refused.value)
+    assert "hush" not in str(refused.value)
 
 
 def webhook_fields(changes: dict[str, Any]) -> dict[str, Any]:
@@ -497,5 +497,5 @@ def test_waits_grow_and_end(attempts: int, asked: float, seed: int) -> None:
 def test_the_defaults_try_for_about_a_day() -> None:
     config = WebhookConfig.model_validate({"name": "x", "url": "", "secrets": [{"env": "X"}]})
     waits = [retry_wait(config, tried, 0.0, Random(1)) for tried in range(1, config.attempts)]
-    assert 4 <= waits[0] <= 5
+    assert 3.75 <= waits[0] <= 5
     assert 12 <= sum(waits) / 3600 <= 24

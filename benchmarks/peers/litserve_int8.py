@@ -28,6 +28,7 @@ class Classifier(litserve.LitAPI):
     def setup(self, device: str) -> None:
         """Load tokenizer and session in the worker, one thread each."""
         self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        self.tokenizer.no_padding()  # its file says to pad everything to 128
         self.tokenizer.enable_truncation(LONGEST)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -87,7 +88,7 @@ def main() -> None:
     """Serve until interrupted."""
     folder, port, workers, batch, timeout = sys.argv[1:]
     api = Classifier(Path(folder), int(batch), float(timeout))
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(workers))
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(workers), fast_queue=True)
     server.run(host="127.0.0.1", port=int(port), log_level="warning", generate_client_file=False)
 
 

@@ -58,14 +58,15 @@ class Plan(Config):
 
 
 def arrivals(phases: tuple[Phase, ...], seed: int) -> Floats:
-    """When each request is due, in seconds from the start: Poisson at each phase's rate."""
-    draw, start, times = np.random.default_rng(seed), 0.0, []
+    """When each request is due, in seconds from the start: each phase a Poisson process, given how many arrive in it.
+
+    The number is fixed, so that what is offered is what was asked for; given the number, arrivals are uniform.
+    """
+    draw, start, times = np.random.default_rng(seed), 0.0, [np.empty(0)]
     for phase in phases:
-        count = int(phase.rate * phase.seconds * 1.2 + 10 * (phase.rate * phase.seconds) ** 0.5 + 10)
-        due = np.cumsum(draw.exponential(1 / phase.rate, count))
-        times.append(start + due[due < phase.seconds])
+        times.append(start + np.sort(draw.uniform(0, phase.seconds, round(phase.rate * phase.seconds))))
         start += phase.seconds
-    return np.concatenate(times) if times else np.empty(0)
+    return np.concatenate(times)
 
 
 def rendered(path: Path, host: str) -> list[bytes]:

@@ -22,7 +22,7 @@ GIVE_UP = 4.0  # seconds; a step that far behind has failed, and what is left of
 class Step:
     """One rate that was offered."""
 
-    offered: float  # requests a second, as they were drawn
+    offered: float  # requests a second
     seconds: float
     run: Run
 
@@ -89,4 +89,4 @@ def guessed(bench: Bench, seconds: float) -> float:
 def step(bench: Bench, rate: float, seconds: float, seed: int) -> Step:
     """Offer one rate."""
     run = bench.open_loop(Phase(rate=rate, seconds=seconds), seed=seed, timeout=GIVE_UP)
-    return Step(len(run.due) / seconds, seconds, run)
+    return Step(rate, seconds, run)

@@ -29,23 +29,33 @@ class ConfigError(InputError):
 
 def load_config(model: type[C], file: str, *section: str, folder: Path = CONFIGS) -> C:
     """The named section of a file in `configs/` as its model. Raises ConfigError."""
-    where = f"configs/{file}" + "".join(f" › {name}" for name in section)
     try:
-        values = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+        content = (folder / file).read_bytes()
     except OSError as error:
+        where = " › ".join((f"configs/{file}", *section))
         raise ConfigError(f"{where}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    return parse_config(model, content, f"configs/{file}", *section)
+
+
+def parse_config(model: type[C], content: bytes, name: str, *section: str) -> C:
+    """The named section of a YAML document as its model; `name` is what messages call it. Raises ConfigError."""
+    where = " › ".join((name, *section))
+    try:
+        values = yaml.safe_load(content)
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date or a number that is none
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from None
-    for name in section:
-        if not isinstance(values, dict) or name not in values:
+    for part in section:
+        if not isinstance(values, dict) or part not in values:
             raise ConfigError(f"{where}: no such section")
-        values = values[name]
+        values = values[part]
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"{where}: {key}: {problem['msg']}") from None
+        parts = (where, ".".join(map(str, problem["loc"])), problem["msg"])
+        raise ConfigError(": ".join(filter(None, parts))) from None
 
 
 class ProfileConfig(Config):

@@ -18,6 +18,8 @@ from pipeline.bundle import Bundle, load_bundle
 from serving.policy import load_policy
 from serving.scorer import Scorer
 
+pytest_plugins = ["tests.postgres"]
+
 ROOT = Path(__file__).parent.parent
 PROJECT = (
     *("pipeline", "training", "serving", "configs", "corpus", "data", "tests/model/suite"),

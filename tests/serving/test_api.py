@@ -157,7 +157,7 @@ def test_what_is_no_json_is_refused(client: TestClient, body: bytes) -> None:
     assert_failure(post(client, body), 400, "bad_request")
 
 
-@pytest.mark.parametrize("depth", [50, 300, 900, 960])
+@pytest.mark.parametrize("depth", [50, 300, 900])
 def test_deep_nesting_is_refused(client: TestClient, depth: int) -> None:
     deep = b'{"id": "a", "text": ' + b"[" * depth + b"]" * depth + b"}"
     response = post(client, deep)

@@ -1,0 +1,178 @@
+"""Delivers the outbox to webhooks: at least once, each webhook for itself, so that one that hangs holds back no other.
+
+A courier per webhook takes what is due in small lots, sends it and marks it, again and again; it wakes when events
+were committed in this process and looks for others' every second. Events of a conversation are sent in their order as
+far as they are due together, but one that is tried again comes late: consumers sort by event id, and drop what they
+have seen. A target that answers 410 gets that event no more; the next is tried all the same, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+
+import httpx
+
+from serving.events.config import WebhookConfig
+from serving.events.delivery import Outcome, attempt, check_webhook, open_client, retry_wait
+from serving.store import deliveries
+from serving.store.deliveries import Delivery
+from serving.store.faults import StoreUnavailable
+from serving.store.reader import Reader
+from serving.store.writer import Writer
+
+logger = logging.getLogger("simmer.events")
+
+Clock = Callable[[], datetime]
+_RELEASE_S = 1.0  # how long the end may take to give back what was not sent
+
+
+@dataclass(eq=False)
+class Courier:
+    """Delivers to one webhook."""
+
+    config: WebhookConfig
+    writer: Writer
+    reader: Reader
+    now: Clock
+    poll_s: float
+    client: httpx.AsyncClient
+    chance: Random = field(default_factory=Random)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _sending: dict[asyncio.Task[None], Sequence[Delivery]] = field(default_factory=dict)
+    _last: bool = False  # what is due now is still sent, then no more
+    _failing: bool = False
+
+    def wake(self) -> None:
+        """Look for deliveries now."""
+        self._woken.set()
+
+    def finish(self) -> None:
+        """End once nothing is due."""
+        self._last = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Deliver until told to finish. Whatever goes wrong is logged and tried again."""
+        while True:
+            self._woken.clear()
+            free = self.config.in_flight - sum(map(len, self._sending.values()))
+            taken = await self._take(free) if free > 0 else []
+            for some in _by_conversation(taken):
+                self._send(some)
+            if self._last and not taken and not self._sending:
+                return
+            if not taken or len(taken) < free:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), self.poll_s)
+
+    async def abandon(self) -> None:
+        """Stop sending; what was under way is due again at once."""
+        unsent = [one.event.id for some in self._sending.values() for one in some]
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        if unsent:
+            with suppress(StoreUnavailable, TimeoutError):
+                give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
+                await asyncio.wait_for(self.writer.run(give_back), _RELEASE_S)
+
+    async def _take(self, limit: int) -> list[Delivery]:
+        name, now = self.config.name, self.now()
+        try:
+            if not await self.reader.run(partial(deliveries.is_due, webhook=name, now=now)):
+                return []
+            take = partial(deliveries.take, webhook=name, now=now, lease=self.config.lease, limit=limit)
+            taken = await self.writer.run(take)
+        except Exception as error:  # most likely the store's; whatever it is, a courier goes on
+            if not self._failing:
+                logger.warning("webhook %s waits for the store: %s", name, type(error).__name__)
+            self._failing = True
+            return []
+        self._failing = False
+        return taken
+
+    def _send(self, some: Sequence[Delivery]) -> None:
+        task = asyncio.create_task(self._deliver(some))
+        self._sending[task] = some
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.pop(task, None)
+        self.wake()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("webhook %s: a delivery is not marked: %s", self.config.name, type(error).__name__)
+
+    async def _deliver(self, some: Sequence[Delivery]) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 2 * self.config.timeout_s
+        for one in some:
+            if loop.time() > end:
+                return  # the lease would run out meanwhile; somebody takes them again
+            outcome = await attempt(self.client, self.config, one.event, self.now())
+            await self.writer.run(self._mark(one, outcome), key=f"delivery {one.event.id:020}")
+
+    def _mark(self, one: Delivery, outcome: Outcome) -> Callable[..., None]:
+        name, number, tried = self.config.name, one.event.id, one.attempts + 1
+        if outcome.error is None:
+            return partial(deliveries.mark_delivered, webhook=name, number=number)
+        logger.info("webhook %s, event %d, attempt %d: %s", name, number, tried, outcome.error)
+        if outcome.final or tried >= self.config.attempts:
+            return partial(deliveries.mark_dead, webhook=name, number=number, error=outcome.error)
+        wait = timedelta(seconds=retry_wait(self.config, tried, outcome.wait_s, self.chance))
+        due = self.now() + wait
+        return partial(deliveries.mark_failed, webhook=name, number=number, due_at=due, error=outcome.error)
+
+
+class Dispatcher:
+    """The couriers of all webhooks. Raises InputError when made of one that cannot work."""
+
+    def __init__(
+        self,
+        webhooks: Sequence[WebhookConfig],
+        writer: Writer,
+        reader: Reader,
+        now: Clock,
+        poll_s: float = 1.0,
+        client_of: Callable[[WebhookConfig], httpx.AsyncClient] = open_client,
+    ) -> None:
+        for webhook in webhooks:
+            check_webhook(webhook)
+        self._couriers = [Courier(one, writer, reader, now, poll_s, client_of(one)) for one in webhooks]
+        self._running: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._running = [asyncio.create_task(courier.run()) for courier in self._couriers]
+
+    def notify(self) -> None:
+        """Events were committed: deliver them now, not at the next look."""
+        for courier in self._couriers:
+            courier.wake()
+
+    async def close(self, seconds: float) -> None:
+        """Deliver what is due for so many seconds at most, then stop."""
+        for courier in self._couriers:
+            courier.finish()
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*(courier.abandon() for courier in self._couriers))
+        await asyncio.gather(*(courier.client.aclose() for courier in self._couriers))
+
+
+def _by_conversation(taken: Sequence[Delivery]) -> list[list[Delivery]]:
+    """Those of one conversation go one after another, the others side by side."""
+    groups: dict[str, list[Delivery]] = defaultdict(list)
+    for one in taken:
+        groups[one.event.conversation].append(one)
+    return list(groups.values())

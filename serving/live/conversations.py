@@ -1,0 +1,266 @@
+"""Conversations that live here: read from the store, scored, changed by `lifecycle`, written back, then acknowledged.
+
+Changes of one conversation wait for each other here; those of another replica are met by the version that every write
+names. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial, reduce
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from pipeline.conversation import Channel, Conversation, Turn
+from serving.answers import Answer
+from serving.live import lifecycle
+from serving.live.bodies import MOST_TURNS, NewConversation, NewMessage, digest, kept_text
+from serving.live.handy import Handy, Turns
+from serving.live.judging import Judge
+from serving.scorer import Job
+from serving.store import conversations as rows
+from serving.store.reader import Reader
+from serving.store.records import Message, Record, State
+from serving.store.writer import Writer
+
+TRIES = 8  # of a change that another replica's came before
+CONTEXT_READ = 32  # turns before a message that its scoring may look at
+
+T = TypeVar("T")
+
+
+class NotThere(LookupError):
+    """There is no such conversation, or no more."""
+
+
+class Contradiction(ValueError):
+    """A message of this id is here already, and says something else."""
+
+
+class Full(ValueError):
+    """The conversation has as many messages as one may have."""
+
+
+class Scoring(Protocol):
+    """Scores turns, batched with those of others."""
+
+    async def score(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Answer]:
+        """One answer a job, in order; `deadline` a reading of `time.monotonic`."""
+        ...
+
+    def passed_over(self, identifier: str, turn: int, priority: Mapping[str, Any]) -> dict[str, Any]:
+        """What is said of a turn that is not the customer's."""
+        ...
+
+
+class Publishing(Protocol):
+    """Where events go, in the transaction of what they tell of."""
+
+    def append(
+        self, connection: Connection, conversation: str, at: datetime, events: Sequence[lifecycle.Event]
+    ) -> None:
+        """Write the events."""
+        ...
+
+    def notify(self) -> None:
+        """Events were committed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a message: the state after it, what is said of it, and whether it had been here before."""
+
+    state: State
+    message: Message
+    replayed: bool
+
+
+class Conversations:
+    """What is said in conversations, as this replica takes it in."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        scoring: Callable[[], Scoring],
+        judge: Callable[[], Judge],
+        publishing: Publishing,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._scoring = scoring
+        self._judge = judge
+        self._publishing = publishing
+        self._now = now
+        self._turns = Turns()
+        self.handy = Handy()
+
+    async def post(self, identifier: str, new: NewMessage, deadline: float | None = None) -> Said:
+        """Take one message into a conversation, which begins with it if there is none.
+
+        Raises Contradiction, Full, StoreUnavailable, and what the scoring raises.
+        """
+
+        async def attempt(record: Record | None) -> Said:
+            known = record.message(new.id) if record else None
+            if record and known:
+                self.handy.put(record)
+                _must_be(known, new)
+                return Said(record.state, known, replayed=True)
+            record = record or self._begin(identifier, new.channel or "chat", new.language, new.meta)
+            message = self._message(record, new, len(record.messages))
+            taken = await self._take(record, record.state, [message], deadline)
+            return Said(taken.state, _found(taken, new.id), replayed=False)
+
+        return await self._changing(identifier, attempt)
+
+    async def put(self, identifier: str, new: NewConversation, deadline: float | None = None) -> Said:
+        """Take a conversation so far: what is new in it is added, what is here already must be the same.
+
+        Messages that are here and not in it stay: nothing that was acknowledged is lost. Raises as `post` does.
+        """
+
+        async def attempt(record: Record | None) -> Said:
+            record = record or self._begin(identifier, new.channel, new.language, new.meta)
+            missing = self._missing(record, new.messages())
+            meta = {**record.state.meta, **_kept_meta(new.meta)}
+            state = replace(
+                record.state, channel=new.channel, language=new.language or record.state.language, meta=meta
+            )
+            changed = bool(missing) or state != record.state
+            if changed:
+                record = await self._take(record, state, missing, deadline)
+            return Said(record.state, lifecycle.latest(record.messages), replayed=not changed)
+
+        return await self._changing(identifier, attempt)
+
+    async def _changing(self, identifier: str, attempt: Callable[[Record | None], Awaitable[T]]) -> T:
+        """Try a change on what stands until nobody else's came in between."""
+        async with self._turns.of(identifier):
+            for _ in range(TRIES - 1):
+                try:
+                    return await self._attempt(identifier, attempt)
+                except rows.Stale:
+                    continue
+            return await self._attempt(identifier, attempt)
+
+    async def _attempt(self, identifier: str, attempt: Callable[[Record | None], Awaitable[T]]) -> T:
+        record = self.handy.take(identifier)  # out, so that a failure leaves nothing of doubtful standing
+        if record is None:
+            record = await self._reader.run(lambda connection: rows.read(connection, identifier))
+        return await attempt(record)
+
+    def _begin(self, identifier: str, channel: Channel, language: str | None, meta: Mapping[str, Any]) -> Record:
+        return Record(lifecycle.begin(identifier, channel, language, _kept_meta(meta), self._now()), ())
+
+    def _message(self, record: Record, new: NewMessage, sequence: int) -> Message:
+        now = self._now()
+        newest = record.messages[-1].at if record.messages else now
+        at = _utc(new.at) if new.at else max(now, newest)  # where the clock went back, the order must not
+        text = kept_text(new.text)
+        return Message(new.id, sequence, at, now, new.role, text, digest(new.role, text, new.at))
+
+    def _missing(self, record: Record, given: Sequence[NewMessage]) -> list[Message]:
+        missing: dict[str, Message] = {}
+        for one in given:
+            known = record.message(one.id) or missing.get(one.id)
+            if known is None:
+                missing[one.id] = self._message(record, one, len(record.messages) + len(missing))
+            else:
+                _must_be(known, one)
+        return list(missing.values())
+
+    async def _take(self, record: Record, state: State, new: Sequence[Message], deadline: float | None) -> Record:
+        """The conversation with new messages in it, scored, and committed with its events."""
+        if len(record.messages) + len(new) > MOST_TURNS:
+            raise Full(f"a conversation has at most {MOST_TURNS:,} messages")
+        messages = reduce(lifecycle.insert, new, record.messages)
+        messages = await self._scored(state, messages, {message.id for message in new}, deadline)
+        now, judge = self._now(), self._judge()
+        after = lifecycle.said(Record(state, messages), judge, now)
+        messages = self._told(messages, after, {message.id for message in new})
+        events = tuple(lifecycle.heard(record.state, after, judge))
+        write = partial(self._write, record, Record(after, messages), events, now)
+        taken = Record(await self._writer.run(write, after.id), messages)
+        if events:
+            self._publishing.notify()
+        self.handy.put(taken)
+        return taken
+
+    async def _scored(
+        self, state: State, messages: Sequence[Message], fresh: set[str], deadline: float | None
+    ) -> tuple[Message, ...]:
+        """The messages with answers to the fresh ones, and to the customer's latest if a fresh one came before it."""
+        wanted = lifecycle.to_score(messages, fresh, CONTEXT_READ)
+        jobs = [job_of(state, messages, index) for index in wanted]
+        answers = await self._scoring().score(jobs, deadline) if jobs else []
+        pairs = zip(wanted, answers, strict=True)
+        found = {index: answer.model_dump(mode="json") | {"turn": index} for index, answer in pairs}
+        return tuple(
+            _answered(message, found[index], message.id in fresh) if index in found else message
+            for index, message in enumerate(messages)
+        )
+
+    def _told(self, messages: Sequence[Message], after: State, fresh: set[str]) -> tuple[Message, ...]:
+        """The messages with what is said of those that are not the customer's, or held out from routing."""
+        priority = lifecycle.summary(after)["priority"]
+        told = []
+        for index, message in enumerate(messages):
+            if message.id in fresh and message.answer is None:
+                message = replace(message, answer=self._scoring().passed_over(after.id, index, priority))
+            elif message.id in fresh and message.answer and after.held_out:
+                message = replace(message, answer=message.answer | {"priority": priority})
+            told.append(message)
+        return tuple(told)
+
+    def _write(
+        self, before: Record, after: Record, events: Sequence[lifecycle.Event], now: datetime, connection: Connection
+    ) -> State:
+        known = {message.id: message.revised for message in before.messages}
+        changed = {m.id: m.revised for m in after.messages if m.id in known and m.revised and m.revised != known[m.id]}
+        written = rows.write(connection, after.state, before.state.version)
+        rows.add_messages(connection, written.id, [message for message in after.messages if message.id not in known])
+        rows.revise(connection, written.id, changed)
+        if events:
+            self._publishing.append(connection, written.id, now, events)
+        return written
+
+
+def _found(record: Record, identifier: str) -> Message:
+    found = record.message(identifier)
+    assert found is not None
+    return found
+
+
+def _must_be(known: Message, new: NewMessage) -> None:
+    if known.digest != digest(new.role, kept_text(new.text), new.at):
+        raise Contradiction(f"message {new.id} is here already and says something else")
+
+
+def _answered(message: Message, answer: dict[str, Any], fresh: bool) -> Message:
+    if fresh:
+        return replace(message, answer=answer)
+    return message if answer == message.standing else replace(message, revised=answer)
+
+
+def job_of(state: State, messages: Sequence[Message], index: int) -> Job:
+    """The message with the turns before it that its scoring may look at."""
+    seen = messages[max(0, index - CONTEXT_READ) : index + 1]
+    turns = tuple(Turn.model_construct(role=one.role, text=one.text) for one in seen)
+    conversation = Conversation.model_construct(
+        id=state.id, channel=state.channel, language=state.language, turns=turns, meta={}
+    )
+    return Job(conversation, len(turns) - 1)
+
+
+def _kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: kept_text(value) if isinstance(value, str) else value for key, value in meta.items()}
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

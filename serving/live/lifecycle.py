@@ -1,0 +1,285 @@
+"""What happens to a conversation, as pure functions: a state and what befell it, the state and the events after it.
+
+    open ──claim──> assigned ──resolve──> resolved ──customer writes──> open
+      ^──release─────┘
+
+A conversation's priority is that of its hottest customer message that no person has answered yet, so that an order
+number after a threat does not cool it down; where all are answered, that of the latest. Knows nothing of storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pipeline.conversation import Channel
+from serving.live.judging import Judge
+from serving.policy import Decision
+from serving.routing.aging import rank
+from serving.routing.holdout import place
+from serving.store.records import Message, Record, State
+
+UNANSWERED_READ = 50  # nobody's fiftieth message without an answer changes what is done
+
+
+class NotNow(ValueError):
+    """The conversation's status does not allow this; the message says what stands in the way."""
+
+
+Kind = Literal[
+    "flagged",  # became hot
+    "escalated",  # moved to a hotter queue
+    "boil_over_forecast",  # the forecast became a reason
+    "assigned",
+    "released",
+    "resolved",
+    "reopened",
+    "erased",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that others want to hear of."""
+
+    kind: Kind
+    body: Mapping[str, Any]
+
+
+def begin(identifier: str, channel: Channel, language: str | None, meta: Mapping[str, Any], now: datetime) -> State:
+    """A conversation nobody has said anything in."""
+    return State(
+        id=identifier,
+        version=0,
+        channel=channel,
+        language=language,
+        meta=dict(meta),
+        status="open",
+        agent=None,
+        created_at=now,
+        updated_at=now,
+        waiting_since=None,
+        ages_at=None,
+        assigned_at=None,
+        resolved_at=None,
+        outcome=None,
+        first_hot_at=None,
+        first_answer_at=None,
+        score=0,
+        queue="",
+        reasons=[],
+        strengths=None,
+        rank=None,
+        hot=False,
+        held_out=False,
+        latest=None,
+        latest_message=None,
+    )
+
+
+def insert(messages: Sequence[Message], new: Message) -> tuple[Message, ...]:
+    """The messages with a new one in its place by time. Of equal times the later to come is later."""
+    where = len(messages)
+    while where and messages[where - 1].at > new.at:
+        where -= 1
+    return (*messages[:where], new, *messages[where:])
+
+
+def latest(messages: Sequence[Message]) -> Message:
+    """The customer's latest message; where there is none, the latest of anybody."""
+    return next((message for message in reversed(messages) if message.role == "customer"), messages[-1])
+
+
+def to_score(messages: Sequence[Message], fresh: Collection[str], context: int) -> list[int]:
+    """Which messages need scoring: the customer's fresh ones, and the latest where what came before it is new.
+
+    `context` is how many turns before a message its scoring may look at.
+    """
+    wanted = [index for index, one in enumerate(messages) if one.id in fresh and one.role == "customer"]
+    last = next((index for index in reversed(range(len(messages))) if messages[index].role == "customer"), None)
+    if last is not None and last not in wanted and any(m.id in fresh for m in messages[max(0, last - context) : last]):
+        wanted.append(last)
+    return wanted
+
+
+def unanswered(messages: Sequence[Message]) -> list[Message]:
+    """The customer's messages since a person last answered, newest first."""
+    found: list[Message] = []
+    for message in reversed(messages):
+        if message.role == "agent":
+            break
+        if message.role == "customer":
+            found.append(message)
+    return found
+
+
+def said(record: Record, judge: Judge, now: datetime) -> State:
+    """The state after what was said in the conversation changed: who waits since when, how hot it is, where it goes."""
+    state, open_messages = record.state, unanswered(record.messages)
+    newest = next((m for m in reversed(record.messages) if m.role == "customer"), None)
+    status = "open" if state.status == "resolved" and _newer(open_messages, state.resolved_at) else state.status
+    resolved = status == "resolved"
+    answered = next((message.received_at for message in record.messages if message.role == "agent"), None)
+    waiting = min((min(m.at, m.received_at) for m in open_messages), default=None)
+    state = replace(
+        state,
+        status=status,
+        resolved_at=state.resolved_at if resolved else None,
+        outcome=state.outcome if resolved else None,
+        updated_at=max(now, state.updated_at),
+        waiting_since=None if resolved else waiting,
+        latest=newest.standing if newest else None,
+        latest_message=newest.id if newest else None,
+        first_answer_at=state.first_answer_at or answered,
+    )
+    if newest is None:
+        return placed(replace(state, strengths=None, hot=False), judge)
+    state = _heated(state, open_messages[:UNANSWERED_READ] or [newest], judge)
+    hot_since = state.first_hot_at or (newest.received_at if state.hot else None)
+    return replace(placed(state, judge), first_hot_at=hot_since)
+
+
+def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
+    return any(than is None or message.received_at > than for message in messages)
+
+
+def _heated(state: State, candidates: Sequence[Message], judge: Judge) -> State:
+    """The state with the decision and strengths of the hottest of the candidates; the newer of equals."""
+    found = [judge.judge(message.standing) for message in candidates if message.standing]
+    if not found:
+        return replace(state, strengths=None, hot=False)
+    hottest = max(found, key=lambda one: (-judge.coolness(one.decision.queue), one.decision.score))
+    return replace(
+        state,
+        strengths=hottest.strengths,
+        score=hottest.decision.score,
+        queue=hottest.decision.queue,
+        reasons=list(hottest.decision.reasons),
+        hot=any(one.hot for one in found),
+    )
+
+
+def placed(state: State, judge: Judge) -> State:
+    """The state in its queue and rank by the decision that it holds, the hold-out taken into account."""
+    if state.latest is None:
+        state = replace(state, score=0, queue=judge.policy.config.queues[-1].name, reasons=[])
+    drawn = place(Decision(state.score, state.queue, tuple(state.reasons)), state.id, judge.policy.config)
+    waits = state.status == "open" and state.waiting_since is not None
+    return replace(
+        state,
+        held_out=drawn.held_out,
+        score=drawn.score,
+        queue=drawn.queue,
+        reasons=[] if drawn.held_out else state.reasons,
+        rank=rank(drawn.score, state.waiting_since, judge.policy.config.aging) if waits else None,
+        ages_at=_ages_at(state, judge) if waits and not drawn.held_out else None,
+    )
+
+
+def _ages_at(state: State, judge: Judge) -> datetime | None:
+    """When waiting alone will be a reason; None where it is one, or where no model has judged."""
+    waiting = judge.policy.config.waiting
+    if state.strengths is None or state.waiting_since is None or waiting.reason in state.reasons:
+        return None
+    return state.waiting_since + timedelta(minutes=waiting.fires_at * waiting.full_after_minutes)
+
+
+def aged(state: State, judge: Judge, now: datetime) -> State:
+    """The state once its waiting is a reason of its own. Its score, and so its rank, is that of what was said."""
+    if state.strengths is None or state.waiting_since is None or state.status != "open":
+        return replace(state, ages_at=None)
+    decision = decided(state, judge, now)
+    return replace(state, queue=decision.queue, reasons=list(decision.reasons), ages_at=None, updated_at=now)
+
+
+def decided(state: State, judge: Judge, now: datetime) -> Decision:
+    """Priority, queue and reasons at this moment, the wait so far among them."""
+    if state.strengths is None or state.waiting_since is None or state.held_out:
+        return Decision(state.score, state.queue, tuple(state.reasons))
+    return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
+
+
+def under(state: State, judge: Judge) -> State:
+    """The state under another policy than it was decided by; strengths of factors that it did not have are those of the
+    customer's latest message."""
+    if state.latest is None:
+        return placed(state, judge)
+    judged = judge.judge(state.latest)
+    decision, strengths = judged.decision, state.strengths
+    if strengths is not None and set(strengths) == set(judge.policy.config.factors):
+        decision = judge.policy.decide_by(strengths)
+    else:
+        strengths = judged.strengths
+    decided = replace(
+        state,
+        strengths=strengths,
+        score=decision.score,
+        queue=decision.queue,
+        reasons=list(decision.reasons),
+    )
+    return placed(decided, judge)
+
+
+def assigned(state: State, agent: str, now: datetime, judge: Judge) -> State:
+    """The state once an agent has the conversation. Raises NotNow where another has it, or it is resolved."""
+    if state.status == "resolved":
+        raise NotNow("the conversation is resolved")
+    if state.status == "assigned" and state.agent != agent:
+        raise NotNow(f"the conversation is with {state.agent}")
+    return _moved(state, judge, now, status="assigned", agent=agent, assigned_at=now)
+
+
+def released(state: State, now: datetime, judge: Judge) -> State:
+    """The state once its agent gives it back; the agent stays known as the last. Raises NotNow."""
+    if state.status != "assigned":
+        raise NotNow("nobody has the conversation")
+    return _moved(state, judge, now, status="open", assigned_at=None)
+
+
+def resolved(state: State, outcome: str | None, now: datetime, judge: Judge) -> State:
+    """The state once the matter is settled. Raises NotNow where it was before."""
+    if state.status == "resolved":
+        raise NotNow("the conversation is resolved already")
+    return _moved(
+        state, judge, now, status="resolved", resolved_at=now, outcome=outcome, waiting_since=None, assigned_at=None
+    )
+
+
+def _moved(state: State, judge: Judge, now: datetime, **changes: Any) -> State:
+    return placed(replace(state, updated_at=max(now, state.updated_at), **changes), judge)
+
+
+def heard(before: State, after: State, judge: Judge) -> Iterator[Event]:
+    """What others should hear of a change."""
+    foresees = "boil_over"
+    if after.status == "open" and before.status == "resolved":
+        yield Event("reopened", summary(after))
+    if after.hot and not before.hot:
+        yield Event("flagged", summary(after))
+    if judge.coolness(after.queue) < judge.coolness(before.queue):
+        yield Event("escalated", {**summary(after), "from": before.queue or None})
+    if foresees in after.reasons and foresees not in before.reasons:
+        yield Event("boil_over_forecast", summary(after) | {"boil_over": (after.latest or {}).get("boil_over")})
+
+
+def summary(state: State) -> dict[str, Any]:
+    """What may be told of a conversation: no word of what was said."""
+    return {
+        "id": state.id,
+        "status": state.status,
+        "version": state.version,
+        "channel": state.channel,
+        "language": state.language,
+        "agent": state.agent,
+        "hot": state.hot,
+        "held_out": state.held_out,
+        "waiting_since": _iso(state.waiting_since),
+        "updated_at": _iso(state.updated_at),
+        "priority": {"score": state.score, "queue": state.queue, "reasons": state.reasons},
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

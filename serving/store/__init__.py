@@ -1,0 +1,1 @@
+"""Where conversations live: SQLite or PostgreSQL behind one interface. Acknowledged means committed."""

@@ -50,12 +50,12 @@ class Run:
 
     @property
     def good(self) -> NDArray[np.bool_]:
-        """Answered 200."""
-        return np.asarray(self.status == 200)
+        """Answered, and not with a refusal."""
+        return np.asarray((self.status >= 200) & (self.status < 300))
 
     @property
     def useful(self) -> NDArray[np.bool_]:
-        """Answered 200 within a second of being due."""
+        """Answered well within a second of being due."""
         return np.asarray(self.good & (self.latency <= LATE))
 
     @property

@@ -27,6 +27,7 @@ from pipeline.sources.exports.desk import Read
 from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config
+from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 
@@ -36,6 +37,7 @@ ERRORS_SHOWN = 20
 
 app = typer.Typer(
     name="simmer",
+    cls=WithPlugins,
     help="Reads live support conversations and puts the emotionally charged ones first.",
     no_args_is_help=True,
     add_completion=False,

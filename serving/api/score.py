@@ -23,7 +23,7 @@ from pipeline.conversation import (
 from serving.answers import Answer
 from serving.api.access import SCORE, QuickRoute
 from serving.api.body import as_json, decode, read_body
-from serving.api.failures import ERRORS, Failure
+from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import deadline_of
 from serving.config import LimitsConfig
 from serving.examples import ANSWER, REQUESTS
@@ -63,13 +63,13 @@ class Explained(Answer):
 
 def score_routes(scoring: ModelScoring, limits: LimitsConfig) -> APIRouter:
     """Scoring without a store."""
-    router = APIRouter(route_class=QuickRoute)
+    router = APIRouter(route_class=QuickRoute, tags=["score"], responses=failing(*KEYED))
 
     @router.post(
         "/v1/score",
         response_model=Answer | Turns | Results | Explained,
         response_description="an answer, or results in the order of the request",
-        responses={200: {"content": {"application/json": {"example": ANSWER}}}, 429: ERRORS[429], 504: ERRORS[504]},
+        responses={200: {"content": {"application/json": {"example": ANSWER}}}, **failing(*SENT, 504)},
         openapi_extra={
             **SCORE,
             "requestBody": {"required": True, "content": {"application/json": _request_schema()}},

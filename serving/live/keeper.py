@@ -100,7 +100,7 @@ class Keeper:
         now, judge = self._now(), self._judge()
         found = conversations.unresolved(connection, after, AT_ONCE)
         for state in found:
-            changed = lifecycle.under(state, judge)
+            changed = lifecycle.under(state, judge, now)
             if changed != state:
                 written = conversations.write(connection, changed, state.version)
                 self._publishing.append(connection, state.id, now, list(lifecycle.heard(state, written, judge)))

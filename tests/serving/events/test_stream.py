@@ -23,7 +23,7 @@ from serving.events.config import EventsConfig, StreamConfig
 from serving.events.outgoing import Outgoing
 from serving.events.stream import frames
 from serving.store import outbox
-from serving.store.database import StoreUnavailable
+from serving.store.faults import StoreUnavailable
 from serving.store.reader import Reader
 from tests.serving.events.places import START, Clock, Store, until
 

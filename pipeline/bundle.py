@@ -17,10 +17,10 @@ from tokenizers import Tokenizer
 
 from pipeline.config import Config
 from pipeline.conversation import Conversation
-from pipeline.encode import Encoder, EncodingConfig, read_turn
+from pipeline.encode import Encoder, EncodingConfig, Input, read_turn
 from pipeline.engine import OpenVinoEngine
 from pipeline.files import sha256
-from pipeline.heads import Calibration
+from pipeline.heads import Calibration, Floats
 from pipeline.predictor import Predictor
 from pipeline.vocabulary import Vocabulary
 
@@ -90,23 +90,33 @@ class Bundle:
 
     def replay_golden(self) -> None:
         """Score the golden inputs. Raises BundleRefused where one no longer scores as it did at export."""
-        for golden in self.card.golden:
-            turn = golden.conversation.customer_turns()[-1]
-            scored = self.predictor.predict([read_turn(golden.conversation, turn, self.card.encoding)])[0]
-            drift = float(np.abs(scored - np.array(golden.probabilities)).max())
-            if not drift <= self.card.golden_tolerance:
-                raise BundleRefused(
-                    f"{self.path}: golden input {golden.conversation.id} drifted by {drift:.4f} "
-                    f"(at most {self.card.golden_tolerance})"
-                )
+        for golden, given in zip(self.card.golden, self.golden_inputs(), strict=True):
+            self.check_golden(golden, self.predictor.predict([given])[0])
+
+    def golden_inputs(self) -> list[Input]:
+        """What is scored of each golden conversation: its last customer turn."""
+        conversations = [golden.conversation for golden in self.card.golden]
+        return [read_turn(c, c.customer_turns()[-1], self.card.encoding) for c in conversations]
+
+    def check_golden(self, golden: Golden, scored: Floats) -> None:
+        """Raise BundleRefused where these probabilities are not the golden input's."""
+        drift = float(np.abs(scored - np.array(golden.probabilities)).max())
+        if not drift <= self.card.golden_tolerance:
+            raise BundleRefused(
+                f"{self.path}: golden input {golden.conversation.id} drifted by {drift:.4f} "
+                f"(at most {self.card.golden_tolerance})"
+            )
 
 
-def load_bundle(path: Path, threads: int = 1) -> Bundle:
-    """The bundle in a folder, hashes checked and golden inputs replayed. Raises BundleRefused."""
+def load_bundle(path: Path, threads: int = 1, streams: int = 1) -> Bundle:
+    """The bundle in a folder, hashes checked and golden inputs replayed. Raises BundleRefused.
+
+    The engine runs `streams` batches at a time with `threads` threads each.
+    """
     digest = check_manifest(path)
     card = read_card(path / LAYOUT.card)
     encoder = Encoder(Tokenizer.from_file(str(path / LAYOUT.tokenizer)), card.encoding)
-    engine = OpenVinoEngine(path / LAYOUT.engine, threads)
+    engine = OpenVinoEngine(path / LAYOUT.engine, threads, streams)
     bundle = Bundle(
         path, card, digest, _version(path, digest), Predictor(encoder, engine, card.labels, card.calibration)
     )

@@ -54,8 +54,8 @@ def parse_config(model: type[C], content: bytes, name: str, *section: str) -> C:
         return model.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"{where}: {key}: {problem['msg']}") from None
+        parts = (where, ".".join(map(str, problem["loc"])), problem["msg"])
+        raise ConfigError(": ".join(filter(None, parts))) from None
 
 
 class ProfileConfig(Config):

@@ -29,16 +29,23 @@ class Predictor:
 
     def predict(self, given: Sequence[Input]) -> Floats:
         """Calibrated probabilities [inputs, outputs], in the order of the inputs."""
-        return probabilities(self.logits(self.encoder.encode_many(given)), self.vocabulary, self.calibration)
+        return self.calibrate(self.logits(self.encoder.encode_many(given)))
 
     def logits(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         """Uncalibrated logits [rows, outputs], in the order given."""
         result = np.empty((len(encoded), self.vocabulary.size), dtype=np.float32)
         for rows in batches([len(row.ids) for row in encoded]):
-            ids = pad_rows([encoded[row].ids for row in rows], self.encoder.pad)
-            segments = pad_rows([encoded[row].segments for row in rows], 0)
-            result[rows] = self.engine.run(ids, segments)
+            result[rows] = self.run([encoded[row] for row in rows])
         return result
+
+    def run(self, batch: Sequence[Encoded], length: int = 0) -> NDArray[np.float32]:
+        """Uncalibrated logits [rows, outputs] of one run, padded to `length` tokens or the longest row's."""
+        ids = pad_rows([row.ids for row in batch], self.encoder.pad, length)
+        return self.engine.run(ids, pad_rows([row.segments for row in batch], 0, length))
+
+    def calibrate(self, logits: NDArray[np.float32]) -> Floats:
+        """Calibrated probabilities [rows, outputs] of logits."""
+        return probabilities(logits, self.vocabulary, self.calibration)
 
 
 def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
@@ -53,9 +60,9 @@ def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list
         yield batch
 
 
-def pad_rows(rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int64]:
-    """Rows of unequal length as one array [rows, longest]."""
-    padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+def pad_rows(rows: Sequence[Sequence[int]], value: int, length: int = 0) -> NDArray[np.int64]:
+    """Rows of unequal length as one array [rows, longest], or [rows, length] where that is longer."""
+    padded = np.full((len(rows), max(length, *(len(row) for row in rows))), value, dtype=np.int64)
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row
     return padded

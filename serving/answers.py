@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.abstention import Reason
@@ -47,7 +49,7 @@ class Priority(Shape):
 class Abstention(Shape):
     """Why the model would not judge."""
 
-    reason: Reason
+    reason: Reason | Literal["not_customer"]
     detail: str
 
 

@@ -22,13 +22,19 @@ from rich.progress import Progress
 from pipeline.bundle import BundleRefused
 from pipeline.config import ConfigError
 from pipeline.conversation import Conversation, RowError, as_line, read_rows
+from pipeline.errors import InputError
 from pipeline.sources.exports import Kind, check_columns, read_export
 from pipeline.sources.exports.desk import Read
 from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
-from serving.config import ServeConfig, load_serve_config
+from serving.config import ServeConfig, load_serve_config, served_bundle
+from serving.operation.registry import SourceUnavailable
+from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
+from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
+from serving.security.cli import app as keys_app
+from serving.store.cli import audit_app
 
 ROWS_AT_ONCE = 512
 JOBS_AT_ONCE = 2048
@@ -36,11 +42,16 @@ ERRORS_SHOWN = 20
 
 app = typer.Typer(
     name="simmer",
+    cls=WithPlugins,
     help="Reads live support conversations and puts the emotionally charged ones first.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(policy_app)
+app.add_typer(keys_app)
+app.add_typer(audit_app)
 
 Model = Annotated[
     Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")
@@ -62,7 +73,7 @@ def score(
     ] = False,
 ) -> None:
     """Score conversations from a file of JSON lines."""
-    scorer, _ = _load(model, all_heads)
+    scorer = _load(model, all_heads)
     with _writing(target):
         counts = _score_file(scorer, source, target, every_turn if every else last_turn)
     bad, good = counts["errors"], counts["answers"]
@@ -180,30 +191,47 @@ def _report(counts: Mapping[str, int], bad: Sequence[FormatChanged]) -> None:
 
 @app.command()
 def serve(
-    model: Model = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Folder of a bundle, or models:/NAME@ALIAS of a registry.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback asks for keys.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", envvar="SIMMER_STORE", help="Where conversations are kept.")
+    ] = None,
 ) -> None:
     """Serve the scorer over HTTP until interrupted. OpenAPI pages stand under /docs."""
-    import uvicorn
-
     from serving.api import create_app
+    from serving.operation.logs import log_config
+    from serving.operation.server import serve as run
+    from serving.service import open_service
+    from serving.store.faults import StoreUnavailable
 
-    scorer, config = _load(model, all_heads=False)
-    uvicorn.run(
-        create_app(scorer, config),
-        host=host or config.host,
-        port=config.port if port is None else port,
-        log_level="info",
-        access_log=False,
-    )
+    try:
+        service = open_service(_configured(load_serve_config(), model, host, port, store))
+    except (BundleRefused, PolicyMismatch, InputError, SourceUnavailable, StoreUnavailable) as error:
+        _stop(str(error))
+    config = service.config
+    logs = log_config(sys.stderr.isatty())
+    run(create_app(service), config.host, config.port, config.server, service.drain, logs)
 
 
-def _load(model: Path | None, all_heads: bool) -> tuple[Scorer, ServeConfig]:
+def _configured(
+    config: ServeConfig, model: str | None, host: str | None, port: int | None, store: str | None
+) -> ServeConfig:
+    """The configuration with what the command line says in its place."""
+    given = {"model": model, "host": host, "port": port}
+    config = config.model_copy(update={name: value for name, value in given.items() if value is not None})
+    if store is None:
+        return config
+    return config.model_copy(update={"store": config.store.model_copy(update={"url": store})})
+
+
+def _load(model: Path | None, all_heads: bool) -> Scorer:
     try:
         config = load_serve_config()
-        return load_scorer(model or config.model, config.threads, all_heads), config
-    except (BundleRefused, ConfigError, PolicyMismatch) as error:
+        return load_scorer(model or served_bundle(config), config.batcher.threads, all_heads)
+    except (BundleRefused, InputError, PolicyMismatch, SourceUnavailable) as error:
         _stop(str(error))
 
 

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -104,6 +105,20 @@ class PolicyMismatch(ValueError):
     """A policy names a head or value that the model does not have."""
 
 
+class Contribution(NamedTuple):
+    """What one reason adds: its weight, its strength in [0, 1], and whether it fired."""
+
+    reason: str
+    weight: float
+    strength: float
+    fired: bool
+
+    @property
+    def raises(self) -> float:
+        """How much of the remaining calm it takes away."""
+        return self.weight * self.strength
+
+
 @dataclass(frozen=True)
 class Decision:
     """Priority 0-100, the queue, and the reasons that fired, weightiest first."""
@@ -124,28 +139,34 @@ class Policy:
         self.digest = "sha256:" + hashlib.sha256(config.model_dump_json().encode()).hexdigest()
         self._outputs = {name: _outputs_of(name, factor, vocabulary) for name, factor in config.factors.items()}
 
+    def strengths(self, probabilities: Floats) -> dict[str, float]:
+        """Every factor's strength for one message's calibrated probabilities [outputs]."""
+        values = probabilities.tolist()
+        return {name: sum(values[where], 0.0) for name, where in self._outputs.items()}
+
     def decide(self, probabilities: Floats, waiting_minutes: float = 0.0) -> Decision:
         """The decision for one message's calibrated probabilities [outputs] and the customer's wait."""
         return self.decide_by(self.strengths(probabilities), waiting_minutes)
 
-    def strengths(self, probabilities: Floats) -> dict[str, float]:
-        """Every factor's strength for one message's calibrated probabilities [outputs]."""
-        return {name: float(probabilities[where].sum()) for name, where in self._outputs.items()}
-
     def decide_by(self, strengths: Mapping[str, float], waiting_minutes: float = 0.0) -> Decision:
         """The decision for every factor's strength in [0, 1]."""
-        config, calm, fired = self.config, 1.0, {}
-        for name, factor in config.factors.items():
-            strength = min(1.0, strengths[name])
-            calm *= 1.0 - factor.weight * strength
-            if strength >= factor.fires_at:
-                fired[name] = factor.weight * strength
-        waited = min(1.0, max(0.0, waiting_minutes) / config.waiting.full_after_minutes)
-        calm *= 1.0 - config.waiting.weight * waited
-        if waited >= config.waiting.fires_at:
-            fired[config.waiting.reason] = config.waiting.weight * waited
+        contributions = self.contributions(strengths, waiting_minutes)
+        calm = 1.0
+        for one in contributions:
+            calm *= 1.0 - one.raises
         score = round(100 * (1.0 - calm))
+        fired = {one.reason: one.raises for one in contributions if one.fired}
         return Decision(score, self._queue(score, fired), tuple(sorted(fired, key=fired.__getitem__, reverse=True)))
+
+    def contributions(self, strengths: Mapping[str, float], waiting_minutes: float = 0.0) -> list[Contribution]:
+        """What every factor, and waiting, adds to the score."""
+        found = []
+        for name, factor in self.config.factors.items():
+            strength = min(1.0, strengths[name])
+            found.append(Contribution(name, factor.weight, strength, strength >= factor.fires_at))
+        waiting = self.config.waiting
+        waited = min(1.0, max(0.0, waiting_minutes) / waiting.full_after_minutes)
+        return [*found, Contribution(waiting.reason, waiting.weight, waited, waited >= waiting.fires_at)]
 
     def decide_abstained(self, reason: str) -> Decision:
         """The decision for a message that the model would not judge."""
@@ -179,14 +200,18 @@ def load_policy(vocabulary: Vocabulary, folder: Path = CONFIGS) -> Policy:
 
 
 def read_policy(path: Path, vocabulary: Vocabulary) -> Policy:
-    """The policy of any file. Raises ConfigError, OSError's among them as its cause, or PolicyMismatch."""
+    """The policy of any file. Raises ConfigError or PolicyMismatch."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}") from None
     return parse_policy(content, str(path), vocabulary)
 
 
 def parse_policy(content: bytes, name: str, vocabulary: Vocabulary) -> Policy:
-    """The policy that a file's content spells; `name` is what messages call it. Raises ConfigError or PolicyMismatch."""
-    return Policy(parse_config(RoutingConfig, content, name), vocabulary)
+    """The policy that a file's content spells, called `name` in messages. Raises ConfigError or PolicyMismatch."""
+    config = parse_config(RoutingConfig, content, name)
+    try:
+        return Policy(config, vocabulary)
+    except PolicyMismatch as error:
+        raise PolicyMismatch(f"{name}: {error}") from None

@@ -59,6 +59,7 @@ class Postgres:
     home: Path
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
+    _guard: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
@@ -73,8 +74,8 @@ class Postgres:
         done = subprocess.run([*command, "--locale=C"], user=user, cwd="/", capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
+    def start(self, **changed: str) -> None:
+        """Start the server, with some settings changed, and wait until it answers."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -82,6 +83,7 @@ class Postgres:
             "max_connections": "60",
             "shared_buffers": "16MB",
             "autovacuum": "off",
+            **changed,
         }
         given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
@@ -93,7 +95,13 @@ class Postgres:
                 stderr=log,
                 start_new_session=True,
             )
+        self._guard = self._guarded(self._process.pid)
         self._wait()
+
+    def _guarded(self, server: int) -> subprocess.Popen[bytes]:
+        """Whoever ends these tests, the server does not outlive them: its guard reads a pipe that ends with them."""
+        script = f"read _; kill -QUIT {server}"
+        return subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/")
 
     def _wait(self) -> None:
         until = time.monotonic() + PATIENCE
@@ -113,6 +121,10 @@ class Postgres:
             self._process.send_signal(how)
             self._process.wait(PATIENCE)
             self._process = None
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement outside a transaction; its rows."""
@@ -142,7 +154,7 @@ def postgres_server() -> Iterator[Postgres]:
         server.execute("CREATE DATABASE simmer TEMPLATE template0")
         yield server
     finally:
-        server.stop()
+        server.stop(signal.SIGQUIT)
         shutil.rmtree(home, ignore_errors=True)
 
 

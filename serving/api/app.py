@@ -1,33 +1,66 @@
-"""The application: routes, middleware and failures put together.
-
-POST /v1/score    one conversation, or {"conversations": [...]}
-GET  /v1/model    which model speaks, and how good it was on held-back conversations
-GET  /healthz     the process answers
-GET  /readyz      the model answers: golden inputs are scored and compared
-"""
+"""The application: routes, limits and failures put together over a service."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
+from serving.api.access import Access
+from serving.api.agents import agent_routes
+from serving.api.conversations import conversation_routes
+from serving.api.events import event_routes
 from serving.api.failures import ERRORS, add_failures
+from serving.api.metrics import HttpMetrics, metrics_routes
 from serving.api.middleware import RequestNumber
 from serving.api.operation import operation_routes
+from serving.api.queue import queue_routes
 from serving.api.score import score_routes
-from serving.config import ServeConfig
-from serving.scorer import Scorer
+from serving.operation.tracing import TraceRequests
+from serving.security.limits import BodyConfig, BodyDeadline, BodyLimit, ConcurrencyLimit, HeaderLimit
+from serving.service import Service, running
 
 
-def create_app(scorer: Scorer, config: ServeConfig) -> FastAPI:
-    """The application over one scorer."""
+def create_app(service: Service) -> FastAPI:
+    """The application; the service starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with running(service):
+            yield
+
     app = FastAPI(
         title="Simmer",
         version="1",
         summary="Sentiment, frustration, urgency and priority of support conversations",
-        responses={k: v for k, v in ERRORS.items() if k in (400, 413, 422)},
+        responses={k: v for k, v in ERRORS.items() if k in (400, 401, 403, 413, 422, 429)},
+        lifespan=lifespan,
     )
     add_failures(app)
-    app.add_middleware(RequestNumber)
-    app.include_router(score_routes(scorer, config))
-    app.include_router(operation_routes(scorer))
+    _add_routes(app, service)
+    _add_middleware(app, service)
     return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    app.include_router(score_routes(service.scoring, service.config.limits))
+    app.include_router(conversation_routes(service.live, service.scoring))
+    app.include_router(queue_routes(service.live))
+    app.include_router(agent_routes(service.live))
+    app.include_router(event_routes(service.outgoing))
+    app.include_router(operation_routes(service))
+    app.include_router(metrics_routes(service.metrics))
+
+
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """The innermost first: a request meets them from the last to the first."""
+    limits = service.config.limits
+    app.add_middleware(BodyLimit, config=BodyConfig(max_bytes=limits.max_body_bytes))
+    app.add_middleware(BodyDeadline, config=limits.body)
+    app.add_middleware(Access, verifier=service.verifier, rates=service.rates)
+    app.add_middleware(ConcurrencyLimit, config=limits.concurrency)
+    app.add_middleware(HeaderLimit, config=limits.headers)
+    app.add_middleware(HttpMetrics, metrics=service.metrics)
+    app.add_middleware(TraceRequests, tracing=service.tracing)
+    app.add_middleware(RequestNumber)

@@ -9,26 +9,23 @@ from starlette.responses import Response
 
 from pipeline.conversation import RowInvalid, decode_json
 from serving.api.failures import Failure
+from serving.security.limits import TooDeep, check_depth
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises Failure 413 where it is larger than `limit` bytes, 400 where it ends too early."""
-    body = bytearray()
+async def read_body(request: Request) -> bytes:
+    """The whole body; its size is bounded before it comes here. Raises Failure 400 where it ends too early."""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise Failure(413, f"the body is larger than {limit} bytes")
+        return await request.body()
     except ClientDisconnect:
         raise Failure(400, "the connection ended before the body did") from None
-    return bytes(body)
 
 
-def decode(body: bytes) -> object:
-    """The JSON document in a body. Raises Failure 400."""
+def decode(body: bytes, depth: int) -> object:
+    """The JSON document in a body, nested at most so deep. Raises Failure 400."""
     try:
+        check_depth(body, depth)
         return decode_json(body)
-    except RowInvalid as error:
+    except (RowInvalid, TooDeep) as error:
         raise Failure(400, str(error)) from None
 
 

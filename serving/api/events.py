@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from serving.api.access import ScopedRoute
 from serving.api.failures import ERRORS, Failure
 from serving.events.config import WebhookConfig
 from serving.events.outgoing import Outgoing
@@ -77,7 +78,7 @@ class Revived(BaseModel):
 
 def event_routes(outgoing: Outgoing) -> APIRouter:
     """Events as a stream, and the state of the webhooks."""
-    router = APIRouter()
+    router = APIRouter(route_class=ScopedRoute)
     _add_stream(router, outgoing)
     _add_webhooks(router, outgoing)
     return router

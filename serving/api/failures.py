@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,15 +13,32 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from serving.batcher import Closed, DeadlinePassed, EngineFailed, Overloaded
+from serving.live.conversations import Contradiction, Full, NotThere
+from serving.live.handling import NobodyFits, UnknownAgent
+from serving.live.lifecycle import NotNow
+from serving.store.conversations import Stale
+from serving.store.faults import StoreBusy, StoreUnavailable
+
 logger = logging.getLogger("simmer.api")
 
 CODES = {
     400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "too_slow",
+    409: "conflict",
     413: "too_large",
+    414: "address_too_long",
+    415: "unsupported_encoding",
     422: "invalid",
-    503: "not_ready",
+    429: "too_many_requests",
+    431: "headers_too_large",
+    500: "internal",
+    503: "unavailable",
+    504: "deadline_passed",
 }
 
 
@@ -42,35 +60,76 @@ class ErrorEnvelope(BaseModel):
 class Failure(Exception):
     """A request that cannot be served, with its HTTP status."""
 
-    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+    def __init__(self, status: int, message: str, field: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.field = status, message, field
+        self.headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
 
+
+def failure_of(error: Exception) -> Failure | None:
+    """What a caller is told of an error that is expected to happen; None for an error of ours."""
+    match error:
+        case Failure():
+            return error
+        case NotThere() | UnknownAgent():
+            what = "conversation" if isinstance(error, NotThere) else "agent"
+            return Failure(404, f"there is no {what} {error}")
+        case NobodyFits():
+            ways = ", ".join(f"{agent}: {why}" for agent, why in sorted(error.rejected.items())[:10])
+            return Failure(409, f"{error}" + (f" ({ways})" if ways else ""))
+        case Contradiction() | NotNow() | Full():
+            return Failure(409, str(error))
+        case Overloaded():
+            return Failure(429, "more messages wait to be scored than may; try again shortly", None, error.retry_after)
+        case DeadlinePassed():
+            return Failure(504, "the message was not scored before its caller stopped waiting")
+        case EngineFailed():
+            return Failure(500, "the model could not score this; quote the request id when reporting it")
+        case Closed():
+            return Failure(503, "the service is ending; ask another", None, 1)
+        case StoreBusy():
+            return Failure(429, "more writes wait than may; try again shortly", None, 1)
+        case StoreUnavailable() | Stale():
+            return Failure(503, "the store cannot be reached now; nothing was taken in, try again", None, 1)
+    return None
+
+
+EXPECTED = (
+    *(Failure, NotThere, UnknownAgent, NobodyFits, Contradiction, NotNow, Full),
+    *(Overloaded, DeadlinePassed, EngineFailed, Closed, StoreUnavailable, Stale),
+)
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorEnvelope, "description": name.replace("_", " ")} for status, name in CODES.items()
 }
 
 
+def envelope(
+    request: Request,
+    status: int,
+    message: str,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer that tells of a failure."""
+    number = getattr(request.state, "request_id", "")
+    problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
+    shown = {**(headers or {}), "x-request-id": number}
+    return JSONResponse(ErrorEnvelope(error=problem).model_dump(), status, shown)
+
+
 def add_failures(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
 
-    def envelope(
-        request: Request,
-        status: int,
-        message: str,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> JSONResponse:
-        number = getattr(request.state, "request_id", "")
-        problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
-        return JSONResponse(
-            ErrorEnvelope(error=problem).model_dump(), status, {**(headers or {}), "x-request-id": number}
-        )
+    async def expected(request: Request, error: Exception) -> JSONResponse:
+        failure = failure_of(error)
+        assert failure is not None
+        if failure.status == 503:
+            logger.warning("request %s: %s", getattr(request.state, "request_id", ""), error)
+        return envelope(request, failure.status, failure.message, failure.field, failure.headers)
 
-    @app.exception_handler(Failure)
-    async def failed(request: Request, error: Failure) -> JSONResponse:
-        return envelope(request, error.status, error.message, error.field)
+    for kind in EXPECTED:
+        app.exception_handler(kind)(expected)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_PLAIN = re.compile(r"[!-~]{1,64}")  # a request id that is safe in a header and in a log
+from serving.security.limits import request_id
 
 
 class RequestNumber:
@@ -21,9 +18,7 @@ class RequestNumber:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = _PLAIN.fullmatch(Headers(scope=scope).get("x-request-id", "")[:64])
-        number = given[0] if given else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = number
+        number = request_id(scope)
 
         async def numbered(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -7,9 +7,12 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from pipeline.bundle import BundleRefused
+from serving.api.access import READ, ScopedRoute
 from serving.api.failures import ERRORS, Failure
-from serving.scorer import Scorer
+from serving.operation.health import CheckResult
+from serving.operation.models import ModelStatus
+from serving.routing.watch import PolicyStatus
+from serving.service import Service
 
 
 class ModelAnswer(BaseModel):
@@ -28,17 +31,26 @@ class ModelAnswer(BaseModel):
     mlflow_run_id: str
 
 
-def operation_routes(scorer: Scorer) -> APIRouter:
-    """What those who run the scorer ask it."""
-    router = APIRouter()
+class Readiness(BaseModel):
+    """Ready, with what was checked and what is known of the model's reloading."""
 
-    @router.get("/v1/model")
+    status: str
+    checks: dict[str, CheckResult]
+    model: ModelStatus
+
+
+def operation_routes(service: Service) -> APIRouter:
+    """What those who run the scorer ask it."""
+    router = APIRouter(route_class=ScopedRoute)
+
+    @router.get("/v1/model", openapi_extra=READ)
     def model() -> ModelAnswer:
         """Which model speaks, and how good it was on conversations held back from training."""
-        card = scorer.bundle.card
+        bundle = service.models.current.scorer.bundle
+        card = bundle.card
         return ModelAnswer(
-            version=scorer.bundle.version,
-            bundle=scorer.bundle.digest,
+            version=bundle.version,
+            bundle=bundle.digest,
             profile=card.profile,
             encoder=card.encoder,
             languages=list(card.languages),
@@ -50,18 +62,25 @@ def operation_routes(scorer: Scorer) -> APIRouter:
             mlflow_run_id=card.mlflow_run_id,
         )
 
+    @router.get("/v1/policy", openapi_extra=READ)
+    def policy() -> PolicyStatus:
+        """Which policy decides, since when, and why the file as it now is was refused, if it was."""
+        return service.watch.status()
+
+    _add_health(router, service)
+    return router
+
+
+def _add_health(router: APIRouter, service: Service) -> None:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "alive"}
 
     @router.get("/readyz", responses={503: ERRORS[503]})
-    def readyz() -> dict[str, str]:
-        """The model is able: its golden inputs were scored just now and came out as they did at export."""
-        try:
-            scorer.ready()
-        except BundleRefused as error:
-            raise Failure(503, str(error)) from None
-        return {"status": "ready"}
-
-    return router
+    async def readyz() -> Readiness:
+        """The model is able: golden inputs were scored a moment ago as at export, and the store can be written to."""
+        report = await service.health.ask()
+        if not report.ready:
+            raise Failure(503, report.reason or "not ready")
+        return Readiness(status="ready", checks=report.checks, model=service.models.status())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, TypeGuard, get_args
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -22,11 +21,18 @@ from pipeline.conversation import (
     writable,
 )
 from serving.answers import Answer
+from serving.api.access import SCORE, QuickRoute
 from serving.api.body import as_json, decode, read_body
-from serving.api.failures import Failure
-from serving.config import ServeConfig
+from serving.api.failures import ERRORS, Failure
+from serving.api.requests import deadline_of
+from serving.config import LimitsConfig
 from serving.examples import ANSWER, REQUESTS
-from serving.scorer import Job, Scorer, every_turn, last_turn
+from serving.explain import Explanation
+from serving.scorer import Job, last_turn
+from serving.scorer import every_turn as all_turns
+from serving.scoring import ModelScoring
+
+JobsOf = Callable[[Conversation], list[Job]]
 
 
 class RowProblem(BaseModel):
@@ -49,50 +55,75 @@ class Turns(BaseModel):
     results: list[Answer]
 
 
-def score_routes(scorer: Scorer, config: ServeConfig) -> APIRouter:
+class Explained(Answer):
+    """An answer with what moved it, where `explain` asks for that."""
+
+    explanation: Explanation
+
+
+def score_routes(scoring: ModelScoring, limits: LimitsConfig) -> APIRouter:
     """Scoring without a store."""
-    router = APIRouter()
+    router = APIRouter(route_class=QuickRoute)
 
     @router.post(
         "/v1/score",
-        response_model=Answer | Turns | Results,
+        response_model=Answer | Turns | Results | Explained,
         response_description="an answer, or results in the order of the request",
-        responses={200: {"content": {"application/json": {"example": ANSWER}}}},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _request_schema()}}},
+        responses={200: {"content": {"application/json": {"example": ANSWER}}}, 429: ERRORS[429], 504: ERRORS[504]},
+        openapi_extra={
+            **SCORE,
+            "requestBody": {"required": True, "content": {"application/json": _request_schema()}},
+        },
     )
-    async def score(request: Request, every_turn: bool = False) -> Response:
+    async def score(request: Request, every_turn: bool = False, explain: bool = False) -> Response:
         """Score a conversation's last customer turn, or each with `every_turn`.
 
         A conversation is `{"id", "text"}` or `{"id", "channel", "turns": [{"role", "text"}]}`; many are sent as
-        `{"conversations": [...]}`, where one that cannot be read gets `{"id", "index", "error"}` in its place.
+        `{"conversations": [...]}`, where one that cannot be read gets `{"id", "index", "error"}` in its place. With
+        `explain`, for one conversation, the answer says which words moved it and which rules fired.
         """
-        body = decode(await read_body(request, config.max_body_bytes))
-        return await run_in_threadpool(_score, scorer, config, body, every_turn)
+        body, deadline = decode(await read_body(request), limits.max_depth), deadline_of(request)
+        if explain:
+            if every_turn or _is_many(body):
+                raise Failure(422, "only the last turn of one conversation is explained", "explain")
+            return await _explained(scoring, last_turn(_parse_one(body))[0], deadline)
+        jobs_of = all_turns if every_turn else last_turn
+        if _is_many(body):
+            rows = _rows(body, limits.max_conversations)
+            return as_json(Results(results=await _score_many(scoring, rows, jobs_of, deadline)))
+        answers = await scoring.score(jobs_of(_parse_one(body)), deadline)
+        return as_json(Turns(results=answers) if every_turn else answers[0])
 
     return router
 
 
-def _score(scorer: Scorer, config: ServeConfig, body: object, every: bool) -> Response:
-    jobs_of = every_turn if every else last_turn
-    if not (isinstance(body, dict) and "conversations" in body):
-        answers = scorer.score(jobs_of(_parse_one(body)))
-        return as_json(Turns(results=answers) if every else answers[0])
+async def _explained(scoring: ModelScoring, job: Job, deadline: float | None) -> Response:
+    answer = (await scoring.score([job], deadline))[0]
+    explanation = await scoring.explain(job, deadline)
+    return as_json(Explained(**dict(answer), explanation=explanation))
+
+
+def _is_many(body: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(body, dict) and "conversations" in body
+
+
+def _rows(body: dict[str, Any], most: int) -> list[Conversation | RowProblem]:
     rows = body["conversations"]
     unknown = sorted(set(body) - {"conversations"})
     if unknown:
         raise Failure(422, "not a field of a request with conversations", writable(unknown[0]))
     if not isinstance(rows, list) or not rows:
         raise Failure(422, "must be an array with at least one conversation", "conversations")
-    if len(rows) > config.max_conversations:
-        raise Failure(413, f"at most {config.max_conversations} conversations in one request", "conversations")
-    return as_json(
-        Results(results=_score_many(scorer, [_parse(row, index) for index, row in enumerate(rows)], jobs_of))
-    )
+    if len(rows) > most:
+        raise Failure(413, f"at most {most} conversations in one request", "conversations")
+    return [_parse(row, index) for index, row in enumerate(rows)]
 
 
-def _score_many(scorer: Scorer, rows: Sequence[Conversation | RowProblem], jobs_of: Any) -> list[Answer | RowProblem]:
+async def _score_many(
+    scoring: ModelScoring, rows: Sequence[Conversation | RowProblem], jobs_of: JobsOf, deadline: float | None
+) -> list[Answer | RowProblem]:
     jobs: list[list[Job]] = [jobs_of(row) if isinstance(row, Conversation) else [] for row in rows]
-    answers = iter(scorer.score([job for some in jobs for job in some]))
+    answers = iter(await scoring.score([job for some in jobs for job in some], deadline))
     results: list[Answer | RowProblem] = []
     for row, some in zip(rows, jobs, strict=True):
         results += [row] if isinstance(row, RowProblem) else [next(answers) for _ in some]

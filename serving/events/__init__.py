@@ -1,1 +1,1 @@
-"""Events on their way out: signed webhooks and a stream that resumes."""
+"""What happened, told to others: webhooks and a stream."""

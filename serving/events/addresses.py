@@ -27,7 +27,8 @@ Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]  # host and port to addresses; raises OSError
 
 _PORTS = {"http": 80, "https": 443}
-_FIRST_FREE_PORT = 1024  # below it stand services that are no web server and might take a request for a command
+_ALL_PORTS = range(1, 65536)
+_FREE_PORTS = range(1024, 65536)  # below stand services that are no web server and might take a request for a command
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what some resolvers read as a part of an IPv4 address
 _SPECIAL_IPV4 = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
@@ -57,11 +58,11 @@ def check_url(url: str, allowed_hosts: Collection[str] = ()) -> Target:
     """
     parsed = _parse(url)
     host, scheme = _plain_host(parsed), parsed.scheme
-    port = parsed.port or _PORTS.get(scheme, 0)
+    port = _PORTS.get(scheme, 0) if parsed.port is None else parsed.port
     allowed = host in allowed_hosts
     if scheme != "https" and not (scheme == "http" and allowed):
         raise AddressRefused("a webhook needs https, unless its host is allowed by name")
-    if parsed.port == 0 or not (allowed or port == _PORTS["https"] or port >= _FIRST_FREE_PORT):
+    if port not in _ALL_PORTS or not (allowed or port == 443 or port in _FREE_PORTS):
         raise AddressRefused(f"port {port}: a webhook goes to 443 or to 1024 and above")
     _check_host(host, allowed)
     return Target(parsed.copy_with(host=host), host, port, allowed)

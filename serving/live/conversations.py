@@ -48,7 +48,7 @@ class Scoring(Protocol):
     """Scores turns, batched with those of others."""
 
     async def score(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Answer]:
-        """One answer a job, in order; `deadline` in seconds of the event loop's clock."""
+        """One answer a job, in order; `deadline` a reading of `time.monotonic`."""
         ...
 
     def passed_over(self, identifier: str, turn: int, priority: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,13 +139,6 @@ class Conversations:
 
         return await self._changing(identifier, attempt)
 
-    async def read(self, identifier: str) -> Record:
-        """A conversation as it stands in the store. Raises NotThere, StoreUnavailable."""
-        record = await self._reader.run(lambda connection: rows.read(connection, identifier))
-        if record is None:
-            raise NotThere(identifier)
-        return record
-
     async def _changing(self, identifier: str, attempt: Callable[[Record | None], Awaitable[T]]) -> T:
         """Try a change on what stands until nobody else's came in between."""
         async with self._turns.of(identifier):
@@ -204,7 +197,7 @@ class Conversations:
     ) -> tuple[Message, ...]:
         """The messages with answers to the fresh ones, and to the customer's latest if a fresh one came before it."""
         wanted = lifecycle.to_score(messages, fresh, CONTEXT_READ)
-        jobs = [_job(state, messages, index) for index in wanted]
+        jobs = [job_of(state, messages, index) for index in wanted]
         answers = await self._scoring().score(jobs, deadline) if jobs else []
         pairs = zip(wanted, answers, strict=True)
         found = {index: answer.model_dump(mode="json") | {"turn": index} for index, answer in pairs}
@@ -214,14 +207,13 @@ class Conversations:
         )
 
     def _told(self, messages: Sequence[Message], after: State, fresh: set[str]) -> tuple[Message, ...]:
-        """The messages with what is said of those that are not the customer's, or held out from routing."""
-        priority = lifecycle.summary(after)["priority"]
-        told = []
+        """The messages with what is answered of the fresh ones, which is what they will always be answered with."""
+        told, shown = [], lifecycle.summary(replace(after, version=after.version + 1))
         for index, message in enumerate(messages):
-            if message.id in fresh and message.answer is None:
-                message = replace(message, answer=self._scoring().passed_over(after.id, index, priority))
-            elif message.id in fresh and message.answer and after.held_out:
-                message = replace(message, answer=message.answer | {"priority": priority})
+            if message.id in fresh:
+                answer = message.answer or self._scoring().passed_over(after.id, index, shown["priority"])
+                routed = {"priority": shown["priority"]} if after.held_out else {}
+                message = replace(message, answer=answer | routed | {"message": message.id, "conversation": shown})
             told.append(message)
         return tuple(told)
 
@@ -255,7 +247,7 @@ def _answered(message: Message, answer: dict[str, Any], fresh: bool) -> Message:
     return message if answer == message.standing else replace(message, revised=answer)
 
 
-def _job(state: State, messages: Sequence[Message], index: int) -> Job:
+def job_of(state: State, messages: Sequence[Message], index: int) -> Job:
     """The message with the turns before it that its scoring may look at."""
     seen = messages[max(0, index - CONTEXT_READ) : index + 1]
     turns = tuple(Turn.model_construct(role=one.role, text=one.text) for one in seen)

@@ -5,10 +5,11 @@ A change reads what it changes in its own transaction, so two replicas never giv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,9 @@ from serving.routing.agents import Agent, Choice, Need, match, skills_wanted
 from serving.store import agents, audit, conversations, outbox
 from serving.store.records import State
 from serving.store.writer import Writer
+
+T = TypeVar("T")
+Action = Literal["assigned", "released", "resolved"]
 
 NEXT_LOOKED_AT = 200  # conversations of the queue, when an agent asks for the next
 
@@ -54,12 +58,14 @@ class Handling:
         judge: Callable[[], Judge],
         publishing: Publishing,
         now: Callable[[], datetime],
+        erased: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._handy = handy
         self._judge = judge
         self._publishing = publishing
         self._now = now
+        self._erased = erased
 
     async def claim(self, identifier: str, agent: str, actor: str) -> Assigned:
         """An agent takes a conversation, whatever the policy would say; their cap is theirs to pass.
@@ -123,20 +129,26 @@ class Handling:
             if not conversations.erase(connection, identifier):
                 raise NotThere(identifier)
             outbox.erase(connection, identifier)
-            audit.record(connection, actor, "erased", identifier, {}, self._now())
-            self._publishing.append(
-                connection, identifier, self._now(), [lifecycle.Event("erased", {"id": identifier})]
-            )
+            self._audit(connection, actor, "erased", identifier)
+            event = lifecycle.Event("erased", {"id": identifier})
+            self._publishing.append(connection, identifier, self._now(), [event])
 
         await self._run(change, identifier)
-        self._handy.take(identifier)
+        self._erased()
 
     async def put_agent(self, agent: Agent, actor: str) -> bool:
         """Add an agent or change one; whether the agent is new."""
 
         def change(connection: Connection) -> bool:
             new = agents.put(connection, agent, self._now())
-            audit.record(connection, actor, "agent_added" if new else "agent_changed", agent.id, {}, self._now())
+            audit.record(
+                connection,
+                actor=actor,
+                action="agent_added" if new else "agent_changed",
+                subject=agent.id,
+                detail={},
+                now=self._now(),
+            )
             return new
 
         return await self._writer.run(change, f"agent {agent.id}")
@@ -147,6 +159,81 @@ class Handling:
         def change(connection: Connection) -> None:
             if not agents.remove(connection, identifier):
                 raise UnknownAgent(identifier)
-            audit.record(connection, actor, "agent_removed", identifier, {}, self._now())
+            audit.record(
+                connection, actor=actor, action="agent_removed", subject=identifier, detail={}, now=self._now()
+            )
 
         await self._writer.run(change, f"agent {identifier}")
+
+    async def _simply(
+        self, identifier: str, actor: str, action: Action, step: Callable[[State, datetime, Judge], State]
+    ) -> State:
+        def change(connection: Connection, state: State) -> State:
+            return self._record(connection, state, step(state, self._now(), self._judge()), actor, action, {})
+
+        return await self._changing(identifier, change)
+
+    async def _changing(self, identifier: str, change: Callable[[Connection, State], T]) -> T:
+        """Run a change on what stands, read in the transaction that changes it."""
+
+        def operation(connection: Connection) -> T:
+            state = conversations.read_state(connection, identifier, lock=True)
+            if state is None:
+                raise NotThere(identifier)
+            return change(connection, state)
+
+        return await self._run(operation, identifier)
+
+    async def _run(self, operation: Callable[[Connection], T], key: str) -> T:
+        result = await self._writer.run(operation, key)
+        self._handy.take(key)
+        self._publishing.notify()
+        return result
+
+    def _match(self, connection: Connection, state: State, only: str | None) -> Choice:
+        rules = self._judge().policy.config.assignment
+        found = [one for one in agents.carrying(connection) if only is None or one.agent.id == only]
+        if only is not None and not found:
+            raise UnknownAgent(only)
+        need = Need(
+            queue=state.queue,
+            score=state.score,
+            language=state.language,
+            channel=state.channel,
+            skills=skills_wanted(state.meta, rules),
+            previous=state.agent,
+            waiting_since=state.waiting_since,
+        )
+        loads = {one.agent.id: one.load for one in found}
+        return match(need, [one.agent for one in found], loads, self._now(), rules)
+
+    def _give(self, connection: Connection, state: State, agent: str, why: tuple[str, ...], actor: str) -> Assigned:
+        now, judge = self._now(), self._judge()
+        if state.status == "assigned" and state.agent == agent:
+            return Assigned(state, ("theirs_already",))
+        after = lifecycle.assigned(state, agent, now, judge)
+        written = self._record(connection, state, after, actor, "assigned", {"agent": agent, "why": list(why)})
+        hard = judge.policy.config.assignment.hard.holds(state.queue, state.score)
+        agents.touched(connection, agent, last_assigned_at=now, **({"last_hard_at": now} if hard else {}))
+        return Assigned(written, why)
+
+    def _record(
+        self, connection: Connection, before: State, after: State, actor: str, action: Action, detail: Mapping[str, Any]
+    ) -> State:
+        written = conversations.write(connection, after, before.version)
+        stood = {"queue": before.queue, "score": before.score}
+        audit.record(
+            connection, actor=actor, action=action, subject=after.id, detail={**stood, **detail}, now=after.updated_at
+        )
+        event = lifecycle.Event(action, lifecycle.summary(written))
+        self._publishing.append(connection, after.id, after.updated_at, [event])
+        return written
+
+    def _audit(
+        self, connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        audit.record(connection, actor=actor, action=action, subject=subject, detail=detail or {}, now=self._now())
+
+
+def _resolved(outcome: str | None, state: State, now: datetime, judge: Judge) -> State:
+    return lifecycle.resolved(state, outcome, now, judge)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.conversation import Channel
 from serving.live.judging import Judge
@@ -28,11 +28,23 @@ class NotNow(ValueError):
     """The conversation's status does not allow this; the message says what stands in the way."""
 
 
+Kind = Literal[
+    "flagged",  # became hot
+    "escalated",  # moved to a hotter queue
+    "boil_over_forecast",  # the forecast became a reason
+    "assigned",
+    "released",
+    "resolved",
+    "reopened",
+    "erased",
+]
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that others want to hear of."""
 
-    kind: str
+    kind: Kind
     body: Mapping[str, Any]
 
 
@@ -189,6 +201,27 @@ def decided(state: State, judge: Judge, now: datetime) -> Decision:
     return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
 
 
+def under(state: State, judge: Judge) -> State:
+    """The state under another policy than it was decided by; strengths of factors that it did not have are those of the
+    customer's latest message."""
+    if state.latest is None:
+        return placed(state, judge)
+    judged = judge.judge(state.latest)
+    decision, strengths = judged.decision, state.strengths
+    if strengths is not None and set(strengths) == set(judge.policy.config.factors):
+        decision = judge.policy.decide_by(strengths)
+    else:
+        strengths = judged.strengths
+    decided = replace(
+        state,
+        strengths=strengths,
+        score=decision.score,
+        queue=decision.queue,
+        reasons=list(decision.reasons),
+    )
+    return placed(decided, judge)
+
+
 def assigned(state: State, agent: str, now: datetime, judge: Judge) -> State:
     """The state once an agent has the conversation. Raises NotNow where another has it, or it is resolved."""
     if state.status == "resolved":
@@ -225,8 +258,8 @@ def heard(before: State, after: State, judge: Judge) -> Iterator[Event]:
         yield Event("reopened", summary(after))
     if after.hot and not before.hot:
         yield Event("flagged", summary(after))
-    if before.queue and judge.coolness(after.queue) < judge.coolness(before.queue):
-        yield Event("escalated", {**summary(after), "from": before.queue})
+    if judge.coolness(after.queue) < judge.coolness(before.queue):
+        yield Event("escalated", {**summary(after), "from": before.queue or None})
     if foresees in after.reasons and foresees not in before.reasons:
         yield Event("boil_over_forecast", summary(after) | {"boil_over": (after.latest or {}).get("boil_over")})
 

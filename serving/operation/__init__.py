@@ -1,1 +1,1 @@
-"""What those who run the scorer need: metrics, traces, logs, models that change while it runs."""
+"""What an operator sees and moves: logs, metrics, traces, models. Knows nothing of conversations."""

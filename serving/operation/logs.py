@@ -148,7 +148,9 @@ def _without_words(template: str, values: tuple[object, ...] | Mapping[str, obje
 
 
 def _any_value(match: re.Match[str]) -> str:
-    return match[0] if match[0] == "%%" else f"%{match[1]}s"
+    if match[0] == "%%":
+        return match[0]
+    return f"%{match[1]}s" if match[1] else "…"
 
 
 def _filled(template: str, values: Any) -> str:

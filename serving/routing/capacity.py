@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.config import Config
 from pipeline.conversation import Conversation, RowError, RowInvalid
@@ -34,12 +35,40 @@ class NoPlan(InputError):
     """A threshold cannot be told; the message says why."""
 
 
+class Capacity(Config):
+    """How many conversations a day a team takes. `days`: how many the history spans, by its times where None.
+
+    The queue's reasons are given up, so that the score alone decides, unless they are kept.
+    """
+
+    per_day: float = Field(ge=0, allow_inf_nan=False)
+    days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_reasons: bool = False
+
+
 class Figure(Config):
     """A figure with its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+
+class Span(Config):
+    """The days that a history spans; by its times there is a first, a last, and some without a conversation."""
+
+    days: float
+    first: date | None = None
+    last: date | None = None
+    empty: int = 0
+
+
+class Expected(Config):
+    """By the model's chances: hot conversations in all, those missed, and the share reached, None where none are."""
+
+    hot: float
+    missed: Figure
+    reached: Figure | None
 
 
 class Step(Config):
@@ -82,18 +111,12 @@ class Plan(Config):
     overfull: bool
     conversations: int
     abstained: int
-    unreadable: int
-    days: float
-    first_day: date | None
-    last_day: date | None
-    empty_days: int
+    span: Span
     forced: int
     by_reason: int
     taken: int
     ties: int
-    expected_hot: float
-    expected_missed: Figure
-    expected_reached: Figure | None
+    expected: Expected
     around: tuple[Step, ...]
     swing: Swing | None
     measured: Measured | None
@@ -170,54 +193,48 @@ class _Crowd:
 def plan(
     seen: Mapping[str, Seen],
     queue: Queue,
-    per_day: float,
-    *,
-    days: float | None = None,
-    keep_reasons: bool = False,
-    labelled: Iterable[Conversation] | None = None,
     vocabulary: Vocabulary,
-    unreadable: int = 0,
+    capacity: Capacity,
+    labelled: Iterable[Conversation] | None = None,
 ) -> Plan:
-    """The lowest threshold at which the queue takes at most `per_day` on average, by `days` or by the days seen.
+    """The lowest threshold at which the queue takes at most the capacity on average, and what it comes to.
 
-    The queue's reasons are given up, so that the score alone decides, unless they are kept. Raises NoPlan where there
-    is no history, or no telling how many days it spans.
+    Raises NoPlan where there is no history, or no telling how many days it spans.
     """
     if not seen:
         raise NoPlan("the history holds no answer")
     calendar = _calendar(seen)
-    spanned = days if days is not None else float(len(calendar))
-    if not spanned:
-        raise NoPlan("the history has no times; say how many days it spans")
-    crowd = _crowd(seen, keep_reasons)
-    threshold, overfull = _threshold(crowd, per_day * spanned)
+    span, crowd = _span(seen, calendar, capacity.days), _crowd(seen, capacity.keep_reasons)
+    threshold, overfull = _threshold(crowd, capacity.per_day * span.days)
     taken = crowd.taken(threshold)
-    missed, reached = _expected(crowd, taken)
     steps = sorted({max(0, min(HIGHEST, threshold + by)) for by in AROUND})
     return Plan(
         queue=queue.name,
-        capacity=per_day,
+        capacity=capacity.per_day,
         threshold=threshold,
         overfull=overfull,
         conversations=len(seen),
         abstained=int((crowd.score < 0).sum()),
-        unreadable=unreadable,
-        days=spanned,
-        first_day=calendar[0] if calendar else None,
-        last_day=calendar[-1] if calendar else None,
-        empty_days=len(calendar) - len({one.at.date() for one in seen.values() if one.at}),
+        span=span,
         forced=int(crowd.forced.sum()),
         by_reason=sum(one.by_reason and not one.above for one in seen.values()),
         taken=int(taken.sum()),
         ties=int((~crowd.forced & (crowd.score == threshold)).sum()),
-        expected_hot=round(float(crowd.hot.sum()), 2),
-        expected_missed=missed,
-        expected_reached=reached,
-        around=tuple(_step(crowd, at, spanned) for at in steps),
-        swing=_swing(seen, taken, calendar, per_day),
+        expected=_expected(crowd, taken),
+        around=tuple(_step(crowd, at, span.days) for at in steps),
+        swing=_swing(seen, taken, calendar, capacity.per_day),
         measured=None if labelled is None else _measured(seen, taken, labelled, vocabulary),
-        line=_line(queue, threshold, keep_reasons),
+        line=_line(queue, threshold, capacity.keep_reasons),
     )
+
+
+def _span(seen: Mapping[str, Seen], calendar: Sequence[date], said: float | None) -> Span:
+    if not calendar and said is None:
+        raise NoPlan("the history has no times; say how many days it spans (--days)")
+    if not calendar or said is not None:
+        return Span(days=said or 0.0)
+    filled = len({one.at.date() for one in seen.values() if one.at})
+    return Span(days=len(calendar), first=calendar[0], last=calendar[-1], empty=len(calendar) - filled)
 
 
 def _calendar(seen: Mapping[str, Seen]) -> list[date]:
@@ -244,15 +261,17 @@ def _threshold(crowd: _Crowd, budget: float) -> tuple[int, bool]:
     return (int(within[0]), False) if len(within) else (HIGHEST, True)
 
 
-def _expected(crowd: _Crowd, taken: np.ndarray) -> tuple[Figure, Figure | None]:
-    """Hot conversations missed, and the share of hot ones reached, with intervals of their Poisson-binomial draw."""
+def _expected(crowd: _Crowd, taken: np.ndarray) -> Expected:
+    """Intervals are of the Poisson-binomial draw: each conversation is hot or not by its own chance."""
     rng = np.random.default_rng(SEED)
     missed, caught = (_draws(crowd.hot[side], rng) for side in (~taken, taken))
-    none, total = missed + caught == 0, float(crowd.hot.sum())
-    if not total:
-        return _figure(0.0, missed), None
-    share = np.where(none, 1.0, caught / np.maximum(1, missed + caught))
-    return _figure(float(crowd.hot[~taken].sum()), missed), _figure(float(crowd.hot[taken].sum()) / total, share)
+    total, ours = float(crowd.hot.sum()), float(crowd.hot[taken].sum())
+    share = np.where(missed + caught == 0, 1.0, caught / np.maximum(1, missed + caught))
+    return Expected(
+        hot=round(total, 4),
+        missed=_figure(total - ours, missed),
+        reached=_figure(ours / total, share) if total else None,
+    )
 
 
 def _draws(chances: Floats, rng: np.random.Generator) -> Floats:

@@ -19,6 +19,7 @@ from serving.policy import Decision, Policy
 from serving.routing.history import Past, redecide
 
 EXAMPLES = 10
+ROUNDING = 1  # a score can differ by this much because answers carry four digits
 
 
 class Shift(Config):
@@ -108,8 +109,8 @@ def _count(tally: _Tally, past: Past, before: Decision, after: Decision, ranks: 
     tally.gained.update(set(after.reasons) - set(before.reasons))
     tally.lost.update(set(before.reasons) - set(after.reasons))
     tally.abstained += answer.abstained is not None
-    then = (answer.priority.score, answer.priority.queue)
-    tally.otherwise_then += then != (before.score, before.queue)
+    off = abs(answer.priority.score - before.score) > ROUNDING or answer.priority.queue != before.queue
+    tally.otherwise_then += off
     tally.shifts[after.score - before.score] += 1
     size = (abs(ranks[after.queue] - ranks[before.queue]), abs(after.score - before.score))
     if any(size):

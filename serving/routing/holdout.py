@@ -1,4 +1,4 @@
-"""The hold-out: which conversations are routed as if there were no model, so that the effect of routing can be measured.
+"""The hold-out: which conversations are routed as if there were no model, so that what routing does can be measured.
 
 A conversation is drawn by a keyed hash of its id, so every replica and every replay draws alike, a larger share keeps
 those of a smaller one, and another salt draws anew. What came of it is `serving.routing.effect`'s to estimate.
@@ -26,6 +26,8 @@ class Place:
 
 def held_out(conversation_id: str, holdout: HoldOut) -> bool:
     """Whether the conversation is drawn for the hold-out; a share of 0 draws none."""
+    if holdout.share == 0:
+        return False
     hashed = hmac.digest(holdout.salt.encode(), conversation_id.encode("utf-8", "surrogatepass"), "sha256")
     return int.from_bytes(hashed[:8], "big") < holdout.share * 2**64
 

@@ -61,7 +61,7 @@ class CoolDown(Config):
 
 
 class Relaxation(Config):
-    """Demands that are dropped once the customer has waited this long and nobody fits; of hard ones alone if so said."""
+    """Demands that are dropped once the customer has waited this long and nobody fits; only of hard ones if so."""
 
     after_minutes: float = Field(ge=0, le=100_000)
     drop: tuple[Demand, ...] = Field(min_length=1)

@@ -1,1 +1,1 @@
-"""Who may ask, how much, and what of."""
+"""Who may call, how often and how much: API keys, rate limits, limits of a request. Knows nothing of conversations."""

@@ -7,7 +7,6 @@ Exit status: 0 done, 2 not done.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +17,20 @@ import sqlalchemy as sa
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.errors import InputError
 from serving.security import keys
 from serving.security.keys import Key, KeyInvalid, Scope
+from serving.store.database import open_database
+from serving.store.faults import StoreUnavailable, reason
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.A)
+_DURATION = re.compile(r"(\d{1,4})([smhdw])", re.A)  # no longer than dates go
 
 app = typer.Typer(name="keys", help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
-Store = Annotated[str, typer.Option("--store", metavar="URL", help="The store's database, as SQLAlchemy writes it.")]
+Store = Annotated[str, typer.Option("--store", metavar="URL", envvar="SIMMER_STORE", help="Which store.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The twelve characters after simmer_.")]
 
 
@@ -44,7 +45,7 @@ def create(
 ) -> None:
     """Make a key and print it, the only time it can be read."""
     now = datetime.now(UTC)
-    with _transaction(store) as connection:
+    with _transaction(store, existing=False) as connection:
         text, key = keys.create(connection, name, scopes, _moment(expires, now) if expires else None, now)
     _print_once(text, key)
 
@@ -78,17 +79,19 @@ def revoke(store: Store, key_id: KeyId) -> None:
 
 
 @contextmanager
-def _transaction(url: str) -> Iterator[sa.Connection]:
+def _transaction(url: str, existing: bool = True) -> Iterator[sa.Connection]:
+    """A transaction in the store, which must be there unless `existing` is false. What goes wrong ends the command."""
     try:
-        engine: sa.Engine = importlib.import_module("serving.store.database").open_database(url)
-        with engine.begin() as connection:
-            yield connection
-    except InputError as error:
+        database = open_database(url, existing)
+        try:
+            with database.writing.begin() as connection:
+                yield connection
+        finally:
+            database.close()
+    except (InputError, StoreUnavailable) as error:
         _stop(str(error))
     except sa.exc.SQLAlchemyError as error:
-        _stop(f"the store cannot be used: {type(error).__name__}")  # its text may hold the URL's password
-    else:
-        engine.dispose()
+        _stop(reason(error))
 
 
 def _print_once(text: str, key: Key) -> None:
@@ -97,7 +100,7 @@ def _print_once(text: str, key: Key) -> None:
 
 
 def _table(found: list[Key], now: datetime) -> Table:
-    table = Table("id", "name", "scopes", "created", "expires", "rotated", "state")
+    table = Table(Column("id", no_wrap=True), "name", "scopes", "created", "expires", "rotated", "state")
     for key in found:
         scopes = " ".join(scope for scope in Scope if scope in key.scopes)
         times = (_shown(key.created_at), _shown(key.expires_at), _shown(key.rotated_at))

@@ -3,7 +3,7 @@
 A key reads `simmer_<id>_<secret>`. The id names its row, the secret is shown once and kept as an argon2id hash alone.
 Whether a caller's key is right is asked of `serving.security.verifier`; nothing here knows HTTP.
 
-Every function but `api_keys` takes a connection and leaves the transaction to the caller. All may be run again after a
+Every function takes a connection and leaves the transaction to the caller. All may be run again after a
 rollback: what the last run returned is what counts.
 """
 
@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from pipeline.errors import InputError
+from serving.store.schema import api_keys
 
 ID_LENGTH = 12
 SECRET_BYTES = 32
@@ -121,46 +122,6 @@ class Credential:
         return (self.hash,) if kept is None else (self.hash, kept)
 
 
-class Instant(sa.types.TypeDecorator[datetime]):
-    """A time that comes back as it was given: aware and UTC, on SQLite too."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Into the store. Raises ValueError for a time without a zone."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a time needs a zone")
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Out of the store, where SQLite forgets the zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def api_keys(metadata: sa.MetaData) -> sa.Table:
-    """The table of keys, declared in the given metadata."""
-    return sa.Table(
-        "api_keys",
-        metadata,
-        sa.Column("id", sa.String(ID_LENGTH), primary_key=True),
-        sa.Column("name", sa.String(LONGEST_NAME), nullable=False),
-        sa.Column("scopes", sa.String(100), nullable=False),
-        sa.Column("hash", sa.String(200), nullable=False),
-        sa.Column("previous_hash", sa.String(200)),
-        sa.Column("previous_until", Instant),
-        sa.Column("created_at", Instant, nullable=False),
-        sa.Column("expires_at", Instant),
-        sa.Column("rotated_at", Instant),
-        sa.Column("revoked_at", Instant),
-    )
-
-
-_KEYS = api_keys(sa.MetaData())  # for statements, which name the table whatever metadata created it
-
-
 @cache
 def hasher() -> PasswordHasher:
     """Argon2id by the smallest setting OWASP's password storage sheet names: 19 MiB, two passes; about 20 ms."""
@@ -183,7 +144,7 @@ def create(
     secret, hashed = _new_secret()
     columns = {"id": key.id, "name": name, "created_at": now, "expires_at": expires_at}
     held = " ".join(scope for scope in Scope if scope in key.scopes)
-    connection.execute(_KEYS.insert().values(**columns, scopes=held, hash=hashed))
+    connection.execute(api_keys.insert().values(**columns, scopes=held, hash=hashed))
     return f"simmer_{key.id}_{secret}", key
 
 
@@ -213,13 +174,13 @@ def revoke(connection: sa.Connection, key_id: str, now: datetime) -> Key:
 
 def listing(connection: sa.Connection) -> list[Key]:
     """Every key, the oldest first."""
-    rows = connection.execute(_KEYS.select().order_by(_KEYS.c.created_at, _KEYS.c.id))
+    rows = connection.execute(api_keys.select().order_by(api_keys.c.created_at, api_keys.c.id))
     return [_credential(row).key for row in rows]
 
 
 def find(connection: sa.Connection, key_id: str) -> Credential | None:
     """The key of this id with its hashes, or nothing."""
-    row = connection.execute(_KEYS.select().where(_KEYS.c.id == key_id)).one_or_none()
+    row = connection.execute(api_keys.select().where(api_keys.c.id == key_id)).one_or_none()
     return None if row is None else _credential(row)
 
 
@@ -248,14 +209,14 @@ def _new_secret() -> tuple[str, str]:
 
 
 def _known(connection: sa.Connection, key_id: str) -> Credential:
-    row = connection.execute(_KEYS.select().where(_KEYS.c.id == key_id).with_for_update()).one_or_none()
+    row = connection.execute(api_keys.select().where(api_keys.c.id == key_id).with_for_update()).one_or_none()
     if row is None:
         raise KeyInvalid(f"no key {key_id!r}")
     return _credential(row)
 
 
 def _update(connection: sa.Connection, key_id: str, values: dict[str, Any]) -> None:
-    connection.execute(_KEYS.update().where(_KEYS.c.id == key_id).values(**values))
+    connection.execute(api_keys.update().where(api_keys.c.id == key_id).values(**values))
 
 
 def _credential(row: sa.Row[Any]) -> Credential:

@@ -228,20 +228,25 @@ class TooDeep(ValueError):
     """JSON that is nested more deeply than allowed."""
 
 
-_BRACKETS = bytes(1 if c in b"[{" else 255 if c in b"]}" else 0 for c in range(256))
-_NO_BRACKETS = bytes(c for c in range(256) if c not in b"[]{}")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.S)
+_QUOTE = 2
+_STEPS = bytes.maketrans(b'[{]}"', bytes((1, 1, 255, 255, _QUOTE)))  # 255 is -1 as a signed byte
+_OTHERS = bytes(c for c in range(256) if c not in b'[{]}"')
 
 
 def check_depth(body: bytes, limit: int) -> None:
     """Raises TooDeep where arrays and objects stand within each other more than `limit` deep.
 
-    The body need not be JSON. Brackets in strings do not count; a string that does not end goes on to the end.
+    Brackets in strings do not count. The body need not be JSON, but what stands behind the first place at which a
+    parser would stop may be deeper, or be taken for deeper, than it is. 8 MB take about a tenth of a second.
     """
     if body.count(b"[") + body.count(b"{") <= limit:
         return
-    brackets = _STRING.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
-    if np.frombuffer(brackets, np.int8).cumsum(dtype=np.int32).max(initial=0) > limit:
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of quotes are those around strings
+    marks = np.frombuffer(body.translate(_STEPS, _OTHERS), np.int8)
+    quotes = marks == _QUOTE
+    steps = np.where(np.logical_xor.accumulate(quotes) | quotes, 0, marks)
+    if steps.cumsum(dtype=np.int32).max(initial=0) > limit:
         raise TooDeep(f"nested more than {limit} deep")
 
 

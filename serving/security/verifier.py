@@ -29,6 +29,7 @@ from serving.security.rates import RateConfig, RateLimiter
 Lookup = Callable[[str], Credential | None]
 
 _HASHES_A_KEY = 2  # the newest and the one before it
+_EVERYBODY = ""
 
 
 class VerifierConfig(Config):
@@ -38,7 +39,13 @@ class VerifierConfig(Config):
     keys: int = Field(default=1024, ge=1, description="right keys that are remembered, and as many wrong ones")
     threads: int = Field(default=2, ge=1, description="argon2 runs at a time, 19 MiB each")
     waiting: int = Field(default=32, ge=1, description="argon2 runs that may wait or run")
-    attempts: RateConfig = RateConfig(per_second=0.5, burst=20, callers=4096)
+    attempts: RateConfig = Field(
+        default=RateConfig(per_second=0.5, burst=20, callers=4096), description="wrong keys of one caller"
+    )
+    all_attempts: RateConfig = Field(
+        default=RateConfig(per_second=10, burst=100, callers=1),
+        description="wrong keys of all callers together; one costs 40 ms of a core",
+    )
 
 
 class Unauthenticated(Exception):
@@ -80,6 +87,7 @@ class Verifier:
         self._hashing = 0
         self._threads = asyncio.Semaphore(config.threads)
         self._attempts = RateLimiter(config.attempts, clock)
+        self._all_attempts = RateLimiter(config.all_attempts, clock)
         self._dummy = hasher().hash(secrets.token_urlsafe())
         self._digest_key = secrets.token_bytes(32)
 
@@ -122,6 +130,10 @@ class Verifier:
         wait = self._attempts.take(caller)
         if wait:
             raise TooManyAttempts(wait)
+        wait = self._all_attempts.take(_EVERYBODY)
+        if wait:
+            self._attempts.give_back(caller)
+            raise TooManyAttempts(wait)
         self._hashing += 1
         return caller
 
@@ -138,6 +150,7 @@ class Verifier:
             self._hashing -= 1
         if matched is not None:
             self._attempts.give_back(caller)
+            self._all_attempts.give_back(_EVERYBODY)
         return self._verdict(digest, credential, matched)
 
     def _match(self, key_id: str, secret: str) -> tuple[Credential | None, str | None]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from serving.routing.agents import Agent, Load
 from serving.store import conversations
 from serving.store.schema import agents
 
-_ASSIGNING = 7_270_002  # PostgreSQL advisory lock: no two replicas assign at once, or a cap could be passed
+_ASSIGNING = 7_270_003  # PostgreSQL advisory lock: no two replicas assign at once, or a cap could be passed
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,7 @@ def carrying(connection: Connection) -> list[Carrying]:
     """Every agent with the load, by id."""
     loads = conversations.loads(connection)
     rows = connection.execute(select(agents).order_by(agents.c.id)).mappings()
-    return [
-        Carrying(_agent(row), Load(loads.get(row["id"], 0), row["last_hard_at"], row["last_assigned_at"]))
-        for row in rows
-    ]
+    return [Carrying(_agent(row), _load(row, loads)) for row in rows]
 
 
 def touched(connection: Connection, identifier: str, **times: datetime) -> None:
@@ -60,5 +56,9 @@ def touched(connection: Connection, identifier: str, **times: datetime) -> None:
     connection.execute(update(agents).where(agents.c.id == identifier).values(times))
 
 
-def _agent(row: Mapping[str, Any]) -> Agent:
+def _load(row: RowMapping, loads: Mapping[str, int]) -> Load:
+    return Load(loads.get(row["id"], 0), row["last_hard_at"], row["last_assigned_at"])
+
+
+def _agent(row: RowMapping) -> Agent:
     return Agent.model_validate({name: row[name] for name in Agent.model_fields})

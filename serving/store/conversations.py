@@ -29,9 +29,10 @@ _UPDATE = (
     .where(conversations.c.id == bindparam("of"), conversations.c.version == bindparam("saw"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(State) if field.name != "id"})
 )
+_COUNTED = {"preserve_rowcount": True}  # SQLAlchemy counts updates alone unless asked; psycopg would answer -1
 _INSERT = {
-    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
+    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
 }
 
 
@@ -114,6 +115,17 @@ def page(connection: Connection, chosen: Filter, limit: int, after: tuple[float,
 def ageing(connection: Connection, now: datetime, limit: int) -> list[State]:
     """Conversations whose waiting has changed their queue by now and has not been taken into account."""
     query = select(*_STATE).where(conversations.c.ages_at <= now).order_by(conversations.c.ages_at).limit(limit)
+    return [_state(row) for row in connection.execute(query)]
+
+
+def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
+    """Conversations that are not resolved, by id, from behind the id given."""
+    query = (
+        select(*_STATE)
+        .where(conversations.c.id > after, conversations.c.status != "resolved")
+        .order_by(conversations.c.id)
+        .limit(limit)
+    )
     return [_state(row) for row in connection.execute(query)]
 
 

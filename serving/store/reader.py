@@ -10,7 +10,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.store.database import Database, StoreUnavailable, reason
+from serving.store.database import Database
+from serving.store.faults import StoreUnavailable, reason
 
 T = TypeVar("T")
 

@@ -182,10 +182,85 @@ api_keys = Table(
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
     Column("hash", String, nullable=False),  # argon2id
-    Column("scopes", Document, nullable=False),
+    Column("scopes", String, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("rotated_at", Instant),
     Column("revoked_at", Instant),
     Column("previous_hash", String),  # the secret before a rotation
     Column("previous_until", Instant),  # and until when it still opens
+)
+
+# The review desk
+
+reviewers = Table(
+    "reviewers",
+    metadata,
+    Column("id", String, primary_key=True),  # what they sign in with
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),  # reviewer, lead, admin
+    Column("hash", String, nullable=False),  # argon2id of the password
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),  # SHA-256 of the cookie's value
+    Column("reviewer", String, ForeignKey("reviewers.id", ondelete="CASCADE"), nullable=False),
+    Column("csrf", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index(None, "reviewer"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("conversation", String, nullable=False),
+    Column("message", String),  # null: of the conversation as a whole
+    Column("reviewer", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("round", String, nullable=False),  # first, second (blind), adjudication
+    Column("labels", Document, nullable=False),  # every reviewed head as the reviewer has it
+    Column("agrees", Boolean, nullable=False),  # with what the model said
+    Column("routing_right", Boolean),
+    Column("note", Text),  # personal data redacted
+    Column("seconds", Float),  # from opening to saving
+    Column("said", Document),  # the model's answer that was judged
+    Column("model", String),
+    Column("sample", String),  # why it was looked at: flagged, random, uncertain, asked
+    Index(None, "conversation", "message"),
+    Index(None, "reviewer", "at"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+requests = Table(  # for a second, blind verdict
+    "requests",
+    metadata,
+    Column("conversation", String, primary_key=True),
+    Column("message", String, primary_key=True),
+    Column("asked_by", String, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("of", String),  # a reviewer; null: of anybody but the first
+)
+
+samples = Table(  # conversations that were not flagged, drawn so that what is missed can be estimated
+    "samples",
+    metadata,
+    Column("conversation", String, primary_key=True),
+    Column("kind", String, nullable=False),  # random, uncertain
+    Column("chance", Float, nullable=False),  # with which it was drawn
+    Column("drawn_at", Instant, nullable=False),
+)
+
+views = Table(  # saved filters of the list
+    "views",
+    metadata,
+    Column("reviewer", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("query", String, nullable=False),
 )

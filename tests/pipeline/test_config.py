@@ -59,3 +59,12 @@ def test_the_chosen_profile_is_one_of_them() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"configs/serve\.yaml"):
         load_config(Oven, "serve.yaml", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 2_000, b"degrees: 2026-99-99", b"degrees: " + b"9" * 5_000, b"\xff", b"[", b""]
+)
+def test_what_is_no_document_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "oven.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^configs/oven\.yaml: [^\n]+$"):
+        load_config(Oven, "oven.yaml", folder=tmp_path)

@@ -78,3 +78,11 @@ def test_predictions_are_calibrated_probabilities() -> None:
     found = predictor(Adder()).predict(given)
     assert found[:, 0].tolist() == pytest.approx([1.0, 1.0])
     assert found[:, 1].tolist() == [0.5, 0.5]
+
+
+@given(encoded=ENCODED.filter(bool), length=st.integers(0, 80))
+def test_a_run_may_be_padded_further(encoded: list[Encoded], length: int) -> None:
+    engine = Adder()
+    found = predictor(engine).run(encoded, length)
+    assert found.tolist() == [[sum(row.ids), sum(row.segments)] for row in encoded]
+    assert engine.shapes == [(len(encoded), max(length, *(len(row.ids) for row in encoded)))]

@@ -26,6 +26,7 @@ from serving.policy import (
     RoutingConfig,
     Waiting,
     load_policy,
+    read_policy,
 )
 
 VOCABULARY = load_vocabulary()
@@ -197,6 +198,24 @@ def test_what_the_model_would_not_judge_has_a_place() -> None:
     assert Policy(WORKED, VOCABULARY).decide_abstained("language") == Decision(33, "second", ("abstained_language",))
 
 
+def test_a_digest_names_what_a_policy_says_not_how_its_file_is_laid_out(tmp_path: Path) -> None:
+    same = load_policy(VOCABULARY, changed(tmp_path, lambda config: None))  # comments are gone
+    assert same.digest == POLICY.digest
+    other = load_policy(VOCABULARY, changed(tmp_path, lambda config: config["waiting"].update(weight=0.31)))
+    assert other.digest != POLICY.digest
+
+
+def test_a_policy_of_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes((CONFIGS / "routing.yaml").read_bytes())
+    assert read_policy(path, VOCABULARY).digest == POLICY.digest
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        read_policy(tmp_path / "nowhere.yaml", VOCABULARY)
+    path.write_text("queues: [")
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        read_policy(path, VOCABULARY)
+
+
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """A configuration folder whose routing.yaml was changed."""
     values = yaml.safe_load((CONFIGS / "routing.yaml").read_text(encoding="utf-8"))
@@ -251,3 +270,11 @@ def test_a_policy_that_makes_no_sense_is_refused_by_name(
         load_policy(VOCABULARY, changed(tmp_path, change))
     assert "routing.yaml" in str(refused.value)
     assert all(name in str(refused.value) for name in named)
+
+
+@given(strengths=st.fixed_dictionaries({name: st.floats(0, 1) for name in FACTORS}), waited=st.floats(0, 1000))
+def test_contributions_add_up_to_the_decision(strengths: dict[str, float], waited: float) -> None:
+    decision, parts = POLICY.decide_by(strengths, waited), POLICY.contributions(strengths, waited)
+    assert {part.reason for part in parts} == {*FACTORS, POLICY.config.waiting.reason}
+    assert {part.reason for part in parts if part.fired} == set(decision.reasons)
+    assert decision.score == round(100 * (1 - float(np.prod([1 - part.raises for part in parts]))))

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from pipeline.vocabulary import load_vocabulary
+from serving.routing.history import hot_chance
+from tests.serving.routing.made import answered, outputs
 from training.bootstrap import Resampling
 from training.hot import Turns, hot_probability, hot_report, hot_turns, queue_curve, queue_report
 from training.labelled import Labelled
@@ -32,6 +34,13 @@ def test_the_hot_probability_joins_frustration_and_the_signals_that_count() -> N
     chances[0, where["signals"].start + signals.index("churn_threat")] = 0.2
     chances[0, where["signals"].start + signals.index("repeat_contact")] = 0.9  # makes nothing hot
     assert hot_probability(chances, FULL)[0] == pytest.approx(1 - 0.5 * 0.8)
+
+
+@pytest.mark.parametrize("severe", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("signal", FULL.heads["signals"].values)
+def test_serving_reads_the_same_hot_probability_out_of_an_answer(severe: float, signal: str) -> None:
+    given = outputs(frustration__severe=severe, frustration__mild=0.0, **{f"signals__{signal}": 0.7})
+    assert hot_chance(answered("c", given), FULL) == pytest.approx(hot_probability(given[None, :], FULL)[0])
 
 
 def test_hot_probability_of_a_model_without_signals() -> None:

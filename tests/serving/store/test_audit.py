@@ -9,7 +9,9 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,15 @@ def sqlite(sqlite_url: str) -> Iterator[Database]:
     database = open_database(sqlite_url)
     yield database
     database.close()
+
+
+@contextmanager
+def opened(file: str | Path) -> Iterator[Database]:
+    database = open_database(f"sqlite:///{file}")
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def note(connection: Connection, subject: int = 0, **detail: Any) -> None:
@@ -220,24 +231,26 @@ values = st.recursive(
     data=st.data(),
 )
 def test_any_single_change_of_any_log_is_found(sqlite_template: Path, entries: list[Any], data: st.DataObject) -> None:
-    file = shutil.copy(sqlite_template, sqlite_template.with_name("spoilt.db"))
-    database = open_database(f"sqlite:///{file}")
-    with database.writing.begin() as connection:
-        for subject, detail, at in entries:
-            record(connection, actor="a", action="b", subject=subject, detail=detail, now=at)
-    whole = judged(database)
-    assert (whole.entries, whole.broken) == (len(entries), None)
-    column = data.draw(st.sampled_from(["at", "actor", "action", "subject", "detail", "previous", "hash"]))
-    value = data.draw(st.integers(-(2**40), 2**40) if column == "at" else st.text(max_size=70) | st.binary(max_size=5))
-    place = data.draw(st.integers(1, len(entries)))
-    tamper(database)
-    with database.writing.begin() as connection:
-        before = connection.execute(text(f"SELECT {column} FROM audit WHERE sequence = {place}")).scalar()
-        connection.execute(text(f"UPDATE audit SET {column} = :v WHERE sequence = {place}"), {"v": value})
-        changed = before != connection.execute(text(f"SELECT {column} FROM audit WHERE sequence = {place}")).scalar()
-    verdict = judged(database)
-    database.close()
-    assert (verdict.broken is not None and verdict.broken.sequence in (place, place + 1)) == changed
+    with tempfile.TemporaryDirectory() as folder, opened(shutil.copy(sqlite_template, folder)) as database:
+        with database.writing.begin() as connection:
+            for subject, detail, at in entries:
+                record(connection, actor="a", action="b", subject=subject, detail=detail, now=at)
+        whole = judged(database)
+        assert (whole.entries, whole.broken) == (len(entries), None)
+        column = data.draw(st.sampled_from(["at", "actor", "action", "subject", "detail", "previous", "hash"]))
+        value = data.draw(
+            st.integers(-(2**40), 2**40) if column == "at" else st.text(max_size=70) | st.binary(max_size=5)
+        )
+        place = data.draw(st.integers(1, len(entries)))
+        tamper(database)
+        with database.writing.begin() as connection:
+            before = connection.execute(text(f"SELECT {column} FROM audit WHERE sequence = {place}")).scalar()
+            connection.execute(text(f"UPDATE audit SET {column} = :v WHERE sequence = {place}"), {"v": value})
+            changed = (
+                before != connection.execute(text(f"SELECT {column} FROM audit WHERE sequence = {place}")).scalar()
+            )
+        verdict = judged(database)
+        assert (verdict.broken is not None and verdict.broken.sequence in (place, place + 1)) == changed
 
 
 def run_group(database: Database, operations: list[Callable[[Connection], None]]) -> list[Any]:

@@ -1,0 +1,206 @@
+"""The service: model, policy, store, events and keys put together, started and stopped in their order.
+
+    service = open_service(config)      # loads and checks; raises what stands in the way, in one line
+    async with running(service): ...
+
+Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import text
+
+from pipeline.bundle import BundleRefused
+from pipeline.config import CONFIGS
+from serving.batcher import Batcher
+from serving.config import ServeConfig, source_in
+from serving.events.outgoing import Outgoing
+from serving.live.conversations import Conversations
+from serving.live.handling import Handling
+from serving.live.judging import Judge
+from serving.live.keeper import Keeper
+from serving.live.live import Live
+from serving.operation.drain import Drain
+from serving.operation.health import Health, NotReady
+from serving.operation.metrics import Metrics
+from serving.operation.models import Models, load_candidate
+from serving.operation.registry import Candidate
+from serving.operation.tracing import Tracing, open_tracing
+from serving.policy import Policy
+from serving.routing.watch import PolicyWatch
+from serving.scorer import LiveScorer, Scorer
+from serving.scoring import ModelScoring
+from serving.security.keys import loopback_only
+from serving.security.rates import RateLimiter
+from serving.security.verifier import Verifier, lookup_in
+from serving.store.conversations import waiting
+from serving.store.database import Database, open_database, vacuum_erased
+from serving.store.reader import Reader
+from serving.store.writer import Writer
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that answers requests."""
+
+    config: ServeConfig
+    models: Models[LiveScorer]
+    scoring: ModelScoring
+    watch: PolicyWatch
+    database: Database
+    writer: Writer
+    reader: Reader
+    live: Live
+    outgoing: Outgoing
+    metrics: Metrics
+    tracing: Tracing
+    health: Health
+    drain: Drain
+    rates: RateLimiter
+    verifier: Verifier | None  # None where no key is asked for
+
+    def judge(self) -> Judge:
+        """The policy that decides now."""
+        scorer = self.models.current.scorer
+        return Judge(scorer.policy, scorer.bundle.card.labels)
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+def open_service(config: ServeConfig) -> Service:
+    """The service, loaded and checked, its threads not started yet.
+
+    Raises BundleRefused, SourceUnavailable, ConfigError, PolicyMismatch, StoreRefused, StoreUnavailable, InputError.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # messages are short: threads cost more than they save
+    metrics = Metrics()
+    watch, models = _open_models(config, metrics)
+    database = open_database(config.store.url)
+    writer, reader = Writer(database), Reader(database)
+    outgoing = Outgoing(config.events, writer, reader, now)
+    scoring = ModelScoring(models, metrics)
+
+    def judge() -> Judge:
+        return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
+
+    conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
+    vacuum = partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judge, outgoing, now, vacuum, config.store.keep_days)
+    handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
+    keyless = loopback_only(config.host)
+    service = Service(
+        config=config,
+        models=models,
+        scoring=scoring,
+        watch=watch,
+        database=database,
+        writer=writer,
+        reader=reader,
+        live=Live(conversations, handling, keeper, reader, judge, now),
+        outgoing=outgoing,
+        metrics=metrics,
+        tracing=open_tracing(config.tracing),
+        health=Health(config.health),
+        drain=Drain(),
+        rates=RateLimiter(config.limits.rate),
+        verifier=None if keyless else Verifier(lookup_in(database.reading), config.keys, now),
+    )
+    _watch_gauges(service)
+    _add_checks(service)
+    return service
+
+
+def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Models[LiveScorer]]:
+    """The model that serves with the policy in force, each followed where it changes."""
+    watches: list[PolicyWatch] = []
+
+    def load(candidate: Candidate) -> LiveScorer:
+        bundle = load_candidate(candidate, config.batcher.threads, config.batcher.stream_count())
+        vocabulary = bundle.card.labels
+        if not watches:
+            watches.append(PolicyWatch(CONFIGS / "routing.yaml", vocabulary, config.policy_every_s))
+        batcher = Batcher(bundle.predictor, config.batcher, metrics)
+        batcher.start()
+        return LiveScorer(Scorer(bundle, Policy(watches[0].policy.config, vocabulary)), batcher)
+
+    models = Models(source_in(config), load, lambda model: model.batcher.close(), config.reload)
+    return watches[0], models
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """The service at work; at the end what is under way is finished, committed and delivered."""
+    async with AsyncExitStack() as stack:
+        stack.callback(service.database.close)
+        stack.callback(service.reader.close)
+        stack.push_async_callback(asyncio.to_thread, service.writer.close)
+        service.writer.start()
+        stack.push_async_callback(service.models.close)
+        stack.push_async_callback(service.outgoing.close)
+        service.outgoing.start()
+        stack.callback(service.tracing.close)
+        service.drain.when_begun(lambda: service.health.stop("draining"))
+        service.drain.when_begun(service.outgoing.drain)
+        for forever in (
+            service.models.watch(),
+            service.health.watch(),
+            service.live.keeper.run(),
+            service.watch.run(_adopting(service)),
+        ):
+            stack.push_async_callback(_ended, asyncio.create_task(forever))
+        yield
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _adopting(service: Service) -> Callable[[Policy], Coroutine[Any, Any, None]]:
+    async def adopt(policy: Policy) -> None:
+        scorer = service.models.current.scorer
+        scorer.policy = Policy(policy.config, scorer.bundle.card.labels)
+        await service.live.keeper.adopt()
+
+    return adopt
+
+
+def _add_checks(service: Service) -> None:
+    async def model() -> None:
+        with service.models.use() as serving:
+            try:
+                await serving.ready()
+            except BundleRefused as error:
+                raise NotReady(str(error)) from None
+
+    async def store() -> None:
+        await service.reader.run(lambda connection: connection.execute(text("SELECT 1")).scalar())
+        await service.writer.run(lambda connection: connection.execute(text("SELECT 1")).scalar())
+
+    service.health.add("model", model)
+    service.health.add("store", store)
+
+
+def _watch_gauges(service: Service) -> None:
+    metrics, models = service.metrics, service.models
+    metrics.watch("simmer_engine_queue_depth", lambda: models.current.batcher.waiting)
+    metrics.watch("simmer_store_queue_depth", service.writer.depth)
+    metrics.watch("simmer_ready", lambda: float(service.health.report().ready))
+
+
+def waiting_now(service: Service) -> dict[str, tuple[int, datetime]]:
+    """How many wait in each queue, and since when. Raises the database's errors."""
+    with service.database.reading.begin() as connection:
+        return waiting(connection)

@@ -88,7 +88,9 @@ def failure_of(error: Exception) -> Failure | None:
         case StoreBusy():
             return Failure(429, "more writes wait than may; try again shortly", None, 1)
         case StoreUnavailable() | Stale():
-            return Failure(503, "the store cannot be reached now; nothing was acknowledged, send the same again", None, 1)
+            return Failure(
+                503, "the store cannot be reached now; nothing was acknowledged, send the same again", None, 1
+            )
     return None
 
 

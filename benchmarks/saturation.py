@@ -57,21 +57,16 @@ def climb(bench: Bench, seconds: float, seed: int, expected: float | None = None
 
 
 def climbed(take: TakeStep, first: float) -> Climb:
-    """Rise from the first rate to the first that fails twice, then once to halfway; sink first if need be."""
+    """Rise from the first rate to the first that fails twice, or sink to one that does not; then once to halfway."""
     steps = [_twice(take, first)]
-    for _ in range(TRIES_DOWN):
-        if steps[-1].sustained:
-            break
+    while not steps[-1].sustained and len(steps) <= TRIES_DOWN:
         steps.append(_twice(take, steps[-1].offered * DOWN))
-    good, failed = steps[-1].offered, None
-    for _ in range(TRIES_UP if steps[-1].sustained and len(steps) == 1 else 0):
-        steps.append(_twice(take, good * UP))
-        if not steps[-1].sustained:
-            failed = steps[-1].offered
-            break
-        good = steps[-1].offered
-    if failed:
-        steps.append(take((good * failed) ** 0.5))
+    while all(step.sustained for step in steps) and len(steps) <= TRIES_UP:
+        steps.append(_twice(take, steps[-1].offered * UP))
+    good = [step.offered for step in steps if step.sustained]
+    failed = [step.offered for step in steps if not step.sustained]
+    if good and failed:
+        steps.append(take((max(good) * min(failed)) ** 0.5))
     return Climb(tuple(steps))
 
 

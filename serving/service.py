@@ -9,6 +9,7 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def open_service(config: ServeConfig) -> Service:
 
     Raises BundleRefused, SourceUnavailable, ConfigError, PolicyMismatch, StoreRefused, StoreUnavailable, InputError.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # messages are short: threads cost more than they save
     metrics = Metrics()
     watch, models = _open_models(config, metrics)
     database = open_database(config.store.url)

@@ -1,6 +1,6 @@
 """DVC stage `export`: the trained model as a bundle, and proof that the fast form says what the float form says.
 
-    python -m training.export            models/current, metrics/export.json
+    python -m training.export            build/bundle, metrics/export.json
 
 The int8 engine is the float ONNX model with its weights in eight bits; activations are quantised as they come
 (`pipeline.engine`). Where the two disagree on more labels, or in calibration, than the config allows, more of the model
@@ -36,7 +36,7 @@ from pipeline.ingest import CONVERSATIONS
 from pipeline.predictor import Predictor
 from pipeline.prepare import DATASET, PrepareConfig
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import METRICS, MODELS, data_hash, read_json, run, steps, write_json
+from pipeline.stage import BUILD, BUNDLE, METRICS, data_hash, read_json, run, steps, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder
 from training.calibrate import read_calibration
@@ -44,8 +44,6 @@ from training.checkpoint import MODEL, TOKENIZER, load_model
 from training.labelled import Labelled, encoded_rows, labelled
 from training.model import SimmerModel
 from training.tracking import RUN_FILE, finish_stage, git_revision
-
-CURRENT = MODELS / "current"
 
 
 class ExportConfig(Config):
@@ -271,16 +269,15 @@ def main() -> None:
     config = load_config(ExportConfig, "train.yaml", "export", profile)
     nncf.set_log_level(logging.ERROR)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    MODELS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=MODELS) as name, steps("exporting", 4) as begin:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name, steps("exporting", 4) as begin:
         folder = Path(name)
         metrics = build(folder, profile, config, begin)
         begin("replay")
         load_bundle(folder)
-        shutil.rmtree(CURRENT, ignore_errors=True)
-        CURRENT.mkdir()
+        shutil.rmtree(BUNDLE, ignore_errors=True)
+        BUNDLE.mkdir()
         for file in (*LAYOUT.hashed, LAYOUT.manifest):
-            (folder / file).rename(CURRENT / file)
+            (folder / file).rename(BUNDLE / file)
     finish_stage("export", config, metrics)
 
 

@@ -69,6 +69,11 @@ def agent_routes(live: Live) -> APIRouter:
         await live.handling.remove_agent(id, actor_of(request))
         return Response(status_code=204)
 
+    _add_next(router, live)
+    return router
+
+
+def _add_next(router: APIRouter, live: Live) -> None:
     @router.post(
         "/v1/agents/{id}/next",
         response_model=Assignment,
@@ -81,8 +86,6 @@ def agent_routes(live: Live) -> APIRouter:
         if given is None:
             return Response(status_code=204)
         return assignment(given)
-
-    return router
 
 
 def _carried(one: Carrying) -> Carried:

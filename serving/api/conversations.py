@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from pipeline.conversation import MAX_ID
 from serving.answers import Answer
-from serving.api.access import ADMIN, READ, SCORE, ScopedRoute
+from serving.api.access import ADMIN, READ, SCORE, QuickRoute, ScopedRoute
 from serving.api.failures import ERRORS, Failure
 from serving.api.requests import actor_of, deadline_of, read_model
 from serving.explain import Explanation
@@ -138,7 +138,15 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 
 def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
     """Routes over the conversations of a store."""
-    router = APIRouter(route_class=ScopedRoute, tags=["conversations"])
+    router = APIRouter(tags=["conversations"])
+    router.include_router(_taking(live))
+    router.include_router(_reading(live, scoring))
+    router.include_router(_handling(live))
+    return router
+
+
+def _taking(live: Live) -> APIRouter:
+    router = APIRouter(route_class=QuickRoute)
 
     @router.put(
         "/v1/conversations/{id}",
@@ -164,6 +172,12 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
         new = await read_model(request, NewMessage)
         return _said(await live.conversations.post(id, new, deadline_of(request)))
 
+    return router
+
+
+def _reading(live: Live, scoring: ModelScoring) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
+
     @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=_may_fail(404, 503), openapi_extra=READ)
     async def conversation(id: Id) -> Response:
         """Everything that was said, what is said of it, and what people did with it."""
@@ -186,11 +200,11 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
         await live.handling.erase(id, actor_of(request))
         return Response(status_code=204)
 
-    _add_handling(router, live)
     return router
 
 
-def _add_handling(router: APIRouter, live: Live) -> None:
+def _handling(live: Live) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
     may_fail = _may_fail(400, 404, 409, 422, 503)
 
     @router.post("/v1/conversations/{id}/claim", responses=may_fail, openapi_extra={**SCORE, **request_body(Claim)})
@@ -215,6 +229,8 @@ def _add_handling(router: APIRouter, live: Live) -> None:
         """The matter is settled; if the customer writes again, the conversation opens again."""
         wanted = await read_model(request, Resolve)
         return Summary(**summary(await live.handling.resolve(id, wanted.outcome, actor_of(request))))
+
+    return router
 
 
 def _said(said: Said) -> Response:

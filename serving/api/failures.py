@@ -100,21 +100,22 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def envelope(
+    request: Request,
+    status: int,
+    message: str,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer that tells of a failure."""
+    number = getattr(request.state, "request_id", "")
+    problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
+    shown = {**(headers or {}), "x-request-id": number}
+    return JSONResponse(ErrorEnvelope(error=problem).model_dump(), status, shown)
+
+
 def add_failures(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
-
-    def envelope(
-        request: Request,
-        status: int,
-        message: str,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> JSONResponse:
-        number = getattr(request.state, "request_id", "")
-        problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
-        return JSONResponse(
-            ErrorEnvelope(error=problem).model_dump(), status, {**(headers or {}), "x-request-id": number}
-        )
 
     async def expected(request: Request, error: Exception) -> JSONResponse:
         failure = failure_of(error)

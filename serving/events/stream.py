@@ -11,7 +11,7 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.events.config import StreamConfig
+from serving.events.waiting import comes
 from serving.store import outbox
 from serving.store.outbox import ERASED, Event
 from serving.store.reader import Reader
@@ -118,8 +119,7 @@ class Feed:
                 self._woken.clear()
                 await self._look()
                 await asyncio.sleep(_PAUSE_S)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self.poll_s)
+                await comes(self._woken, self.poll_s)
         finally:
             self._poller = None
 
@@ -204,7 +204,7 @@ async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) 
         if found:
             told = found[-1].id
             yield b"".join(map(_frame, found))
-        elif after == before and not await _comes(news, feed.config.heartbeat_s):
+        elif after == before and not await comes(news, feed.config.heartbeat_s):
             yield _heartbeat(after, told)
             told = after
     yield b": the server ends\n\n"
@@ -224,14 +224,6 @@ def _gap(position: Position) -> bytes:
 def _heartbeat(after: int, told: int) -> bytes:
     """A comment; with the id where a stream of few kinds has come to, so that it resumes from there."""
     return b": still here\n\n" if after == told else b": still here\nid: %d\n\n" % after
-
-
-async def _comes(news: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(news.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _gone(receive: Receive) -> None:

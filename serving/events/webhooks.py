@@ -1,9 +1,9 @@
 """Delivers the outbox to webhooks: at least once, each webhook for itself, so that one that hangs holds back no other.
 
 A courier per webhook takes what is due in small lots, sends it and marks it, again and again; it wakes when events
-were committed in this process and looks for others' every second. Events of a conversation are sent in their order as
-far as they are due together, but one that is tried again comes late: consumers sort by event id, and drop what they
-have seen. A target that answers 410 gets that event no more; the next is tried all the same, once.
+were committed in this process and looks for others' every second. A process sends the events of a conversation in
+their order, but one that is tried again, or that another process sends, comes when it can: consumers sort by event id,
+and drop what they have seen. A target that answers 410 gets that event no more; the next is tried all the same, once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ import httpx
 
 from serving.events.config import WebhookConfig
 from serving.events.delivery import Outcome, attempt, check_webhook, open_client, retry_wait
+from serving.events.waiting import comes
 from serving.store import deliveries
 from serving.store.deliveries import Delivery
 from serving.store.faults import StoreUnavailable
@@ -70,8 +71,7 @@ class Courier:
             if self._last and not taken and not self._sending:
                 return
             if not taken or len(taken) < free:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self.poll_s)
+                await comes(self._woken, self.poll_s)
 
     async def abandon(self) -> None:
         """Stop sending; what was under way is due again at once."""
@@ -80,9 +80,10 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         if unsent:
+            give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
             with suppress(StoreUnavailable, TimeoutError):
-                give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
-                await asyncio.wait_for(self.writer.run(give_back), _RELEASE_S)
+                async with asyncio.timeout(_RELEASE_S):
+                    await self.writer.run(give_back)
 
     async def _take(self, limit: int) -> list[Delivery]:
         name, now = self.config.name, self.now()
@@ -100,7 +101,9 @@ class Courier:
         return taken
 
     def _send(self, some: Sequence[Delivery]) -> None:
-        task = asyncio.create_task(self._deliver(some))
+        conversation = some[0].event.conversation
+        before = [task for task, others in self._sending.items() if others[0].event.conversation == conversation]
+        task = asyncio.create_task(self._deliver(some, before))
         self._sending[task] = some
         task.add_done_callback(self._sent)
 
@@ -110,9 +113,11 @@ class Courier:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("webhook %s: a delivery is not marked: %s", self.config.name, type(error).__name__)
 
-    async def _deliver(self, some: Sequence[Delivery]) -> None:
+    async def _deliver(self, some: Sequence[Delivery], before: Collection[asyncio.Task[None]]) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * self.config.timeout_s
+        if before:
+            await asyncio.wait(before)
         for one in some:
             if loop.time() > end:
                 return  # the lease would run out meanwhile; somebody takes them again

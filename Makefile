@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 # threads that wait without spinning: on a shared machine spinning ones slow training several times
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test check lint types tests train serve bench format clean
+.PHONY: help demo test check lint types tests train serve bench torture format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,8 +52,12 @@ types: .venv/.complete
 tests: .venv/.complete
 	pytest
 
-bench: .venv/.complete  ## measure the scorer beside a plain transformers pipeline
-	@python benchmarks/throughput.py
+bench: .venv/.complete  ## measure engine, API and store beside others: a table and a plot
+	@python -m benchmarks
+
+torture: export SIMMER_TORTURE := long
+torture: .venv/.complete  ## kill servers and databases under load for a long while
+	@pytest tests/torture --timeout 3600
 
 format: .venv/.complete  ## format the code and fix what ruff can fix
 	ruff format .

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -42,7 +43,7 @@ from serving.security.keys import loopback_only
 from serving.security.rates import RateLimiter
 from serving.security.verifier import Verifier, lookup_in
 from serving.store.conversations import waiting
-from serving.store.database import Database, open_database
+from serving.store.database import Database, open_database, vacuum_erased
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 
@@ -95,8 +96,9 @@ def open_service(config: ServeConfig) -> Service:
         return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
 
     conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
-    handling = Handling(writer, conversations.handy, judge, outgoing, now)
-    keeper = Keeper(reader, writer, judge, outgoing, now, config.store.keep_days)
+    vacuum = partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judge, outgoing, now, vacuum, config.store.keep_days)
+    handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
     keyless = loopback_only(config.host)
     service = Service(
         config=config,

@@ -2,7 +2,8 @@
 
 `@champion` is what serves and `models/current` is its bundle; `@challenger` waits; `@previous` is what
 `simmer rollback` goes back to. Whoever moves `@champion` leaves a line in `promotions.jsonl` beside the registry's
-file, and a tag on the version. Knows nothing of what a bundle must be good at: see `training.behaviour` and `training.gate`.
+file, and a tag on the version. Knows nothing of what a bundle must be good at: `training.behaviour` and `training.gate`
+do.
 """
 
 from __future__ import annotations

@@ -235,10 +235,9 @@ def _handling(live: Live) -> APIRouter:
 
 def _said(said: Said) -> Response:
     answer = said.message.answer or {}
-    body = orjson.dumps({**answer, "message": said.message.id, "conversation": summary(said.state)})
     if said.replayed:
-        return Response(body, 200, {"idempotent-replay": "true"}, "application/json")
-    return Response(body, 201, media_type="application/json")
+        return Response(orjson.dumps(answer), 200, {"idempotent-replay": "true"}, "application/json")
+    return Response(orjson.dumps({**answer, "conversation": summary(said.state)}), 201, media_type="application/json")
 
 
 def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
@@ -251,13 +250,18 @@ def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
                 "role": message.role,
                 "text": message.text,
                 "at": message.at,
-                "answer": message.standing,
+                "answer": _judged(message.standing),
                 "revised": message.revised is not None,
             }
             for message in record.messages
         ],
         "history": [{"at": one.at, "actor": one.actor, "action": one.action, "detail": one.detail} for one in history],
     }
+
+
+def _judged(answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was said of a message, without the conversation as it was then."""
+    return answer and {name: value for name, value in answer.items() if name in Answer.model_fields}
 
 
 def assignment(given: Assigned) -> Assignment:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from serving.batcher import DeadlinePassed, Overloaded
+from serving.batcher import Closed, DeadlinePassed, EngineFailed, Overloaded
 from serving.live.conversations import Contradiction, Full, NotThere
 from serving.live.handling import NobodyFits, UnknownAgent
 from serving.live.lifecycle import NotNow
@@ -83,6 +83,10 @@ def failure_of(error: Exception) -> Failure | None:
             return Failure(429, "more messages wait to be scored than may; try again shortly", None, error.retry_after)
         case DeadlinePassed():
             return Failure(504, "the message was not scored before its caller stopped waiting")
+        case EngineFailed():
+            return Failure(500, "the model could not score this; quote the request id when reporting it")
+        case Closed():
+            return Failure(503, "the service is ending; ask another", None, 1)
         case StoreBusy():
             return Failure(429, "more writes wait than may; try again shortly", None, 1)
         case StoreUnavailable() | Stale():
@@ -92,7 +96,7 @@ def failure_of(error: Exception) -> Failure | None:
 
 EXPECTED = (
     *(Failure, NotThere, UnknownAgent, NobodyFits, Contradiction, NotNow, Full),
-    *(Overloaded, DeadlinePassed, StoreUnavailable, Stale),
+    *(Overloaded, DeadlinePassed, EngineFailed, Closed, StoreUnavailable, Stale),
 )
 
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -58,12 +58,14 @@ class Handling:
         judge: Callable[[], Judge],
         publishing: Publishing,
         now: Callable[[], datetime],
+        erased: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._handy = handy
         self._judge = judge
         self._publishing = publishing
         self._now = now
+        self._erased = erased
 
     async def claim(self, identifier: str, agent: str, actor: str) -> Assigned:
         """An agent takes a conversation, whatever the policy would say; their cap is theirs to pass.
@@ -132,7 +134,7 @@ class Handling:
             self._publishing.append(connection, identifier, self._now(), [event])
 
         await self._run(change, identifier)
-        self._handy.take(identifier)
+        self._erased()
 
     async def put_agent(self, agent: Agent, actor: str) -> bool:
         """Add an agent or change one; whether the agent is new."""

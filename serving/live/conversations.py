@@ -187,7 +187,7 @@ class Conversations:
         now, judge = self._now(), self._judge()
         after = lifecycle.said(Record(state, messages), judge, now)
         messages = self._told(messages, after, {message.id for message in new})
-        events = tuple(lifecycle.heard(record.state, after, judge))
+        events = tuple(lifecycle.heard(record.state, replace(after, version=after.version + 1), judge))
         write = partial(self._write, record, Record(after, messages), events, now)
         taken = Record(await self._writer.run(write, after.id), messages)
         if events:

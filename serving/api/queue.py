@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from pipeline.conversation import MAX_ID
 from serving.api.access import READ, ScopedRoute
 from serving.api.conversations import Summary
 from serving.api.document import leading_to
@@ -99,6 +100,6 @@ def _position(cursor: str | None) -> tuple[float, str] | None:
         rank, identifier = struct.unpack(">d", raw[:8])[0], raw[8:].decode()
     except (binascii.Error, struct.error, ValueError):
         raise Failure(422, NO_CURSOR, "cursor") from None
-    if not math.isfinite(rank) or not re.fullmatch(IDENTIFIER, identifier):
+    if not math.isfinite(rank) or len(identifier) > MAX_ID or not re.fullmatch(IDENTIFIER, identifier):
         raise Failure(422, NO_CURSOR, "cursor")
     return rank, identifier

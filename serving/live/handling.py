@@ -75,8 +75,7 @@ class Handling:
 
         def change(connection: Connection, state: State) -> Assigned:
             agents.one_at_a_time(connection)
-            if agent not in {one.agent.id for one in agents.carrying(connection)}:
-                raise UnknownAgent(agent)
+            _must_exist(connection, agent)
             return self._give(connection, state, agent, ("claimed",), actor)
 
         return await self._changing(identifier, change)
@@ -104,6 +103,7 @@ class Handling:
 
         def change(connection: Connection) -> Assigned | None:
             agents.one_at_a_time(connection)
+            _must_exist(connection, agent)
             for state in conversations.page(connection, conversations.Filter(), NEXT_LOOKED_AT):
                 choice = self._match(connection, state, agent)
                 if choice.agent is not None:
@@ -233,6 +233,11 @@ class Handling:
         self, connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
     ) -> None:
         audit.record(connection, actor=actor, action=action, subject=subject, detail=detail or {}, now=self._now())
+
+
+def _must_exist(connection: Connection, agent: str) -> None:
+    if agent not in {one.agent.id for one in agents.carrying(connection)}:
+        raise UnknownAgent(agent)
 
 
 def _resolved(outcome: str | None, state: State, now: datetime, judge: Judge) -> State:

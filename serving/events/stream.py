@@ -132,7 +132,7 @@ class Feed:
             newest = self._newest()
             found = await self.reader.run(lambda connection: outbox.since(connection, newest, self.config.page))
         except Exception as error:  # whatever it is, a poller goes on
-            logger.warning("events cannot be read: %s", type(error).__name__)
+            logger.warning("events cannot be read", extra={"reason": type(error).__name__})
             return
         if found:
             self._keep(found)
@@ -199,7 +199,7 @@ async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) 
         try:
             found, after = await feed.page(after, kinds)
         except Exception as error:  # the store is away; the client need not notice
-            logger.warning("a stream waits for the store: %s", type(error).__name__)
+            logger.warning("a stream waits for the store", extra={"reason": type(error).__name__})
             found = []
         if found:
             told = found[-1].id

@@ -98,7 +98,7 @@ class Courier:
             taken = await self.writer.run(take)
         except Exception as error:  # most likely the store's; whatever it is, a courier goes on
             if not self._failing:
-                logger.warning("webhook %s waits for the store: %s", name, type(error).__name__)
+                logger.warning("a webhook waits for the store", extra={"webhook": name, "reason": type(error).__name__})
             self._failing = True
             return []
         self._failing = False
@@ -115,7 +115,8 @@ class Courier:
         self._sending.pop(task, None)
         self.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("webhook %s: a delivery is not marked: %s", self.config.name, type(error).__name__)
+            said = {"webhook": self.config.name, "reason": type(error).__name__}
+            logger.warning("what became of a delivery is not written", extra=said)
 
     async def _deliver(self, some: Sequence[Delivery], before: Collection[asyncio.Task[None]]) -> None:
         loop = asyncio.get_running_loop()
@@ -137,7 +138,8 @@ class Courier:
         name, number, tried = self.config.name, one.event.id, one.attempts + 1
         if outcome.error is None:
             return partial(deliveries.mark_delivered, webhook=name, number=number)
-        logger.info("webhook %s, event %d, attempt %d: %s", name, number, tried, outcome.error)
+        said = {"webhook": name, "event_id": number, "attempt": tried, "reason": outcome.error}
+        logger.info("a webhook did not take an event", extra=said)
         if outcome.final or tried >= self.config.attempts:
             return partial(deliveries.mark_dead, webhook=name, number=number, error=outcome.error)
         wait = timedelta(seconds=retry_wait(self.config, tried, outcome.wait_s, self.chance))

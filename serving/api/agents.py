@@ -83,17 +83,17 @@ def agent_routes(live: Live) -> APIRouter:
             response.status_code = 201
         return await agent(id)
 
+    _add_more(router, live)
+    return router
+
+
+def _add_more(router: APIRouter, live: Live) -> None:
     @router.delete("/v1/agents/{id}", status_code=204, responses=failing(404, 422), openapi_extra=ADMIN)
     async def remove_agent(request: Request, id: Id) -> Response:
         """Take an agent out; what is with them stays with them until it is released or assigned."""
         await live.handling.remove_agent(id, actor_of(request))
         return Response(status_code=204)
 
-    _add_next(router, live)
-    return router
-
-
-def _add_next(router: APIRouter, live: Live) -> None:
     @router.post(
         "/v1/agents/{id}/next",
         response_model=Assignment,

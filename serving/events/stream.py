@@ -192,7 +192,8 @@ class EventStream(Response):
 
 async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) -> AsyncIterator[bytes]:
     """What a stream says: events as they come, a heartbeat while none do, until the server ends."""
-    yield f"retry: {RETRY_MS}\n\n".encode() + _gap(position)
+    # the id from the start, so that a stream lost before its first event resumes from there too
+    yield f"retry: {RETRY_MS}\nid: {position.after}\n\n".encode() + _gap(position)
     after, told = position.after, position.after
     while not feed.draining:
         news, before = feed.news, after

@@ -120,7 +120,7 @@ def test_events_come_as_they_happen(store: Store) -> None:
         async with served(store) as api, api.listening() as listener:
             assert listener.response.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert listener.response.headers["cache-control"] == "no-store"
-            assert listener.seen[0] == Frame(retry=2000)
+            assert listener.seen[0] == Frame(retry=2000, id=3)
             await store.append(1, "resolved", "c😡\n")
             api.outgoing.notify()
             await store.append(1, "erased")  # of another process

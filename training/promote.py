@@ -110,6 +110,8 @@ class Contest:
 
 def promote(asked: Asked) -> int:
     """Compare, say what came out, and move the alias where nothing speaks against it; the exit status."""
+    if asked.shadow and not asked.shadow.is_file():
+        raise InputError(f"{asked.shadow}: no such file")
     registry = _opened()
     with told_apart(asked.as_json) as out:
         contest = entrants(asked, registry)
@@ -190,8 +192,6 @@ def shadowed(history: Path, champion: Path, challenger: Path) -> Differences:
 
     Raises InputError where nothing could be scored.
     """
-    if not history.is_file():
-        raise InputError(f"{history}: no such file")
     with tempfile.TemporaryDirectory() as name:
         target = Path(name) / "answers.jsonl"
         return differences(scored(history, champion, target), scored(history, challenger, target))

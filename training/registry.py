@@ -2,7 +2,8 @@
 
 `@champion` is what serves and `models/current` is its bundle; `@challenger` waits; `@previous` is what
 `simmer rollback` goes back to. Whoever moves `@champion` leaves a line in `promotions.jsonl` beside the registry's
-file, and a tag on the version. Knows nothing of what a bundle must be good at: see `training.behaviour` and `training.gate`.
+file, and a tag on the version. Knows nothing of what a bundle must be good at: see
+`training.behaviour` and `training.gate`.
 """
 
 from __future__ import annotations
@@ -162,13 +163,14 @@ class Registry:
         link = self.current.with_name(f".{self.current.name}.{os.getpid()}")
         link.unlink(missing_ok=True)
         link.symlink_to(folder.relative_to(self.current.parent))
+        before = self.current.resolve()  # whoever still reads the one that served may finish
         if self.current.is_dir() and not self.current.is_symlink():  # put there by hand
-            shutil.rmtree(self.bundles / "before", ignore_errors=True)
-            self.current.rename(self.bundles / "before")
-        kept = {folder.name, self.current.resolve().name}  # whoever still reads the one that served may finish
+            before = self.bundles / "before"
+            shutil.rmtree(before, ignore_errors=True)
+            self.current.rename(before)
         link.replace(self.current)
         for other in self.bundles.iterdir():
-            if other.name not in kept and not other.name.startswith("tmp"):
+            if other.name not in (folder.name, before.name) and not other.name.startswith("tmp"):
                 shutil.rmtree(other, ignore_errors=True)
 
     @contextmanager
@@ -187,6 +189,7 @@ class Registry:
 
 def open_registry() -> Registry:
     """The registry that MLflow's settings name, SQLite at the project's root by default."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     connect()
     uri = mlflow.get_registry_uri()
     beside = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else ROOT

@@ -27,6 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.bundle import LAYOUT, BundleRefused, check_manifest, load_bundle
 from pipeline.config import ROOT
@@ -89,7 +90,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code in _MISSING:
                 return None
-            raise RegistryError(f"the registry does not answer: {_line(error)}") from None
+            raise
 
     def numbered(self, number: str) -> Version:
         """The version of a number. Raises RegistryError."""
@@ -185,6 +186,15 @@ class Registry:
                 os.fsync(file.fileno())
 
             yield write
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A registry that cannot be reached or read is a RegistryError."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise RegistryError(f"the registry does not answer: {_line(error)}") from None
 
 
 def open_registry() -> Registry:

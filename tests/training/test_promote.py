@@ -228,6 +228,15 @@ def test_the_shadow_shows_where_the_two_differ(simmer: Run, shop: Registry, tmp_
     assert "heating" not in done.stdout
 
 
+def test_a_registry_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database", encoding="utf-8")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for command in ("promote", "rollback"):
+        done = CliRunner().invoke(app, [command])
+        assert done.exit_code == 2
+        assert "error: the registry does not answer: " in done.output
+
+
 def test_a_history_that_is_not_there_is_named(simmer: Run, shop: Registry, tmp_path: Path) -> None:
     challenge(shop)
     status, told = simmer("promote", "--shadow", str(tmp_path / "none.jsonl"))

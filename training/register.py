@@ -2,11 +2,11 @@
 
     python -m training.register [--alias champion] [--otherwise challenger]
 
-An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can be
-registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model loads
-with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered again.
-Its version is written beside the bundle, where the scorer reads it. Whether a bundle is as good as the champion is
-another question: see `training.promote`.
+`@champion` is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can
+be registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model
+loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered
+again. Its version is written beside the bundle, where the scorer reads it. Whether a bundle is as good as the champion
+is another question: see `training.promote`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class PromotionRefused(ValueError):
 
 
 def register(bundle: Path, alias: str | None, gated: bool = True) -> str:
-    """Register a bundle unless it is registered, point the alias at it; its version. `gated` asks the gate first.
+    """Register a bundle unless it is registered, and point the alias at it; its version.
 
-    As `@champion`, or where nothing serves yet, it becomes `models/current`. Raises BundleRefused, and PromotionRefused
-    before anything is registered.
+    `gated` asks the behaviour suite before `@champion` moves. As `@champion`, or where nothing serves yet, the bundle
+    becomes `models/current`. Raises BundleRefused, and PromotionRefused before anything is registered.
     """
     digest = check_manifest(bundle)
-    if alias and gated:
+    if alias == CHAMPION and gated:
         check_behaviour(digest, gate_of(bundle))
     registry = open_registry()
     version = registry.find(digest) or log_bundle(registry, bundle, digest)

@@ -33,7 +33,7 @@ train challenger: export MALLOC_MMAP_THRESHOLD_ := 33554432
 train: .venv/.complete  ## run the pipeline: PROFILE=bundled, or PROFILE=public DATA=folder of corpora
 	@python -m pipeline.profile $(PROFILE) $(if $(DATA),--data '$(DATA)')
 	@dvc repro
-	@python -m training.register --alias champion --otherwise challenger
+	@python -m training.register --alias champion --otherwise challenger --current
 
 challenger: .venv/.complete  ## the same with what was reviewed since, beside the champion: simmer promote decides
 	@dvc repro

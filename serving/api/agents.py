@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.responses import Response
 
-from pipeline.conversation import MAX_ID
+from pipeline.conversation import MAX_ID, Channel
 from serving.api.access import ADMIN, READ, SCORE, ScopedRoute
 from serving.api.conversations import Assignment, Id, assignment
 from serving.api.document import leading_to, request_body
 from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import actor_of, read_model
-from serving.live.bodies import PLAIN, Identifier
+from serving.live.bodies import PLAIN, Body, Identifier
 from serving.live.live import Live
 from serving.routing.agents import Agent
 from serving.store.agents import Carrying
@@ -24,13 +24,18 @@ Skill = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=P
 Tongue = Annotated[str, StringConstraints(max_length=20, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")]
 
 
-class NewAgent(Agent):
-    """An agent as they are sent."""
+class NewAgent(Body):
+    """An agent as they are sent; the id may be left to the address."""
 
-    id: Identifier
+    id: Identifier | None = None
     name: Annotated[str, StringConstraints(max_length=MAX_ID, pattern=PLAIN)] = ""
-    skills: Annotated[frozenset[Skill], Field(max_length=100)] = frozenset()
-    languages: Annotated[frozenset[Tongue], Field(min_length=1, max_length=100)]
+    tier: Literal["standard", "senior"] = "standard"
+    empathy_trained: bool = False
+    skills: frozenset[Skill] = Field(default=frozenset(), max_length=100)
+    languages: frozenset[Tongue] = Field(min_length=1, max_length=100)
+    channels: frozenset[Channel] | None = Field(default=None, description="null takes every channel")
+    cap: int = Field(ge=0, le=1_000, description="how many conversations at once, at most")
+    online: bool = True
 
 
 class Carried(BaseModel):
@@ -77,9 +82,10 @@ def agent_routes(live: Live) -> APIRouter:
     async def put_agent(request: Request, response: Response, id: Id) -> Carried:
         """Add an agent, or change one."""
         given = await read_model(request, NewAgent)
-        if given.id != id:
+        if given.id not in (None, id):
             raise Failure(422, "is not the id in the address", "id")
-        if await live.handling.put_agent(given, actor_of(request)):
+        known = Agent.model_validate({**given.model_dump(), "id": id})
+        if await live.handling.put_agent(known, actor_of(request)):
             response.status_code = 201
         return await agent(id)
 

@@ -5,7 +5,7 @@ Bodies that a handler reads itself, keys, and links from one operation to those 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -31,8 +31,8 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def leading_to(*operations: str, **parameters: str) -> dict[str, Any]:
-    """Links to operations, with the parameters they take from this one."""
-    return {_LINKS: {name: {"operationId": name, "parameters": parameters} for name in operations}}
+    """Links to operations; each takes those of the parameters that it has."""
+    return {_LINKS: dict.fromkeys(operations, parameters)}
 
 
 class Documented(FastAPI):
@@ -48,14 +48,19 @@ class Documented(FastAPI):
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     components["securitySchemes"] = {"key": KEY}
+    known = {o["operationId"]: {p["name"] for p in o.get("parameters", ())} for o in _operations(document)}
     for operation in _operations(document):
         components["schemas"] |= operation.pop(_SCHEMAS, {})
         if "x-scope" in operation:
             operation["security"] = [{"key": []}]
-        if links := operation.pop(_LINKS, None):
-            for status in {"200", "201"} & set(operation["responses"]):
-                operation["responses"][status]["links"] = links
+        links = {name: _link(name, given, known[name]) for name, given in operation.pop(_LINKS, {}).items()}
+        for status in {"200", "201"} & set(operation["responses"]) if links else ():
+            operation["responses"][status]["links"] = links
     return document
+
+
+def _link(name: str, given: Mapping[str, str], known: Collection[str]) -> dict[str, Any]:
+    return {"operationId": name, "parameters": {key: where for key, where in given.items() if key in known}}
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

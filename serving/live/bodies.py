@@ -63,7 +63,7 @@ Value = Annotated[
     Annotated[str, Field(max_length=LONGEST_META), AfterValidator(writable)] | Whole | float | bool | None,
     BeforeValidator(plain_value),
 ]
-Meta = Annotated[dict[Key, Value], Field(max_length=MOST_META)]
+Meta = Annotated[dict[Key, Value], Field(max_length=MOST_META, json_schema_extra={"additionalProperties": False})]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(writable)]
 
 

@@ -52,7 +52,8 @@ def listen(served: Served, query: str = "", headers: tuple[tuple[bytes, bytes], 
 
 
 def ids(told: str) -> list[int]:
-    return [int(line.removeprefix("id: ")) for line in told.splitlines() if line.startswith("id: ")]
+    frames = [frame for frame in told.split("\n\n") if "data: " in frame]
+    return [int(line.removeprefix("id: ")) for frame in frames for line in frame.split("\n") if line.startswith("id: ")]
 
 
 def hot(served: Served, name: str) -> None:

@@ -29,6 +29,7 @@ from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
 from serving.operation.registry import SourceUnavailable
+from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
 from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
@@ -41,6 +42,7 @@ ERRORS_SHOWN = 20
 
 app = typer.Typer(
     name="simmer",
+    cls=WithPlugins,
     help="Reads live support conversations and puts the emotionally charged ones first.",
     no_args_is_help=True,
     add_completion=False,

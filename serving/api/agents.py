@@ -89,6 +89,11 @@ def agent_routes(live: Live) -> APIRouter:
             response.status_code = 201
         return await agent(id)
 
+    _add_more(router, live)
+    return router
+
+
+def _add_more(router: APIRouter, live: Live) -> None:
     @router.delete("/v1/agents/{id}", status_code=204, responses=failing(404, 422), openapi_extra=ADMIN)
     async def remove_agent(request: Request, id: Id) -> Response:
         """Take an agent out; what is with them stays with them until it is released or assigned."""
@@ -107,8 +112,6 @@ def agent_routes(live: Live) -> APIRouter:
         if given is None:
             return Response(status_code=204)
         return assignment(given)
-
-    return router
 
 
 def _carried(one: Carrying) -> Carried:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from pipeline.conversation import MAX_ID
 from serving.answers import Answer
-from serving.api.access import ADMIN, READ, SCORE, ScopedRoute
+from serving.api.access import ADMIN, READ, SCORE, QuickRoute, ScopedRoute
 from serving.api.document import leading_to, request_body
 from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import actor_of, deadline_of, read_model
@@ -135,7 +135,15 @@ _AFTER = (
 
 def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
     """Routes over the conversations of a store."""
-    router = APIRouter(route_class=ScopedRoute, tags=["conversations"], responses=failing(*KEYED))
+    router = APIRouter(tags=["conversations"], responses=failing(*KEYED))
+    router.include_router(_taking(live))
+    router.include_router(_reading(live, scoring))
+    router.include_router(_handling(live))
+    return router
+
+
+def _taking(live: Live) -> APIRouter:
+    router = APIRouter(route_class=QuickRoute)
 
     @router.put(
         "/v1/conversations/{id}",
@@ -165,6 +173,12 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
         new = await read_model(request, NewMessage)
         return _said(await live.conversations.post(id, new, deadline_of(request)))
 
+    return router
+
+
+def _reading(live: Live, scoring: ModelScoring) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
+
     @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=failing(404, 422), openapi_extra=READ)
     async def conversation(id: Id) -> Response:
         """Everything that was said, what is said of it, and what people did with it."""
@@ -189,11 +203,11 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
         await live.handling.erase(id, actor_of(request))
         return Response(status_code=204)
 
-    _add_handling(router, live)
     return router
 
 
-def _add_handling(router: APIRouter, live: Live) -> None:
+def _handling(live: Live) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
     may_fail = failing(*SENT, 404, 409)
 
     @router.post("/v1/conversations/{id}/claim", responses=may_fail, openapi_extra={**SCORE, **request_body(Claim)})
@@ -227,13 +241,14 @@ def _add_handling(router: APIRouter, live: Live) -> None:
         wanted = await read_model(request, Resolve, optional=True)
         return Summary(**summary(await live.handling.resolve(id, wanted.outcome, actor_of(request))))
 
+    return router
+
 
 def _said(said: Said) -> Response:
     answer = said.message.answer or {}
-    body = orjson.dumps({**answer, "message": said.message.id, "conversation": summary(said.state)})
     if said.replayed:
-        return Response(body, 200, {"idempotent-replay": "true"}, "application/json")
-    return Response(body, 201, media_type="application/json")
+        return Response(orjson.dumps(answer), 200, {"idempotent-replay": "true"}, "application/json")
+    return Response(orjson.dumps({**answer, "conversation": summary(said.state)}), 201, media_type="application/json")
 
 
 def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
@@ -246,13 +261,18 @@ def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
                 "role": message.role,
                 "text": message.text,
                 "at": message.at,
-                "answer": message.standing,
+                "answer": _judged(message.standing),
                 "revised": message.revised is not None,
             }
             for message in record.messages
         ],
         "history": [{"at": one.at, "actor": one.actor, "action": one.action, "detail": one.detail} for one in history],
     }
+
+
+def _judged(answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was said of a message, without the conversation as it was then."""
+    return answer and {name: value for name, value in answer.items() if name in Answer.model_fields}
 
 
 def assignment(given: Assigned) -> Assignment:

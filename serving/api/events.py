@@ -26,6 +26,7 @@ from serving.store.outbox import KINDS, Kind
 
 LARGEST_ID = 2**63 - 1
 Name = Annotated[str, Path(max_length=MAX_ID, pattern=IDENTIFIER)]
+RETRY_AFTER_S = 5.0
 _CURSOR = re.compile(r"([0-9]{1,18})\.([a-z0-9][a-z0-9_-]{0,63})")
 
 
@@ -110,7 +111,7 @@ def _add_stream(router: APIRouter, outgoing: Outgoing) -> None:
         wanted = None if kinds is None else _kinds(kinds)
         position = await outgoing.feed.locate(start)
         if outgoing.feed.full:
-            raise Failure(503, "as many streams are open as may be; try again shortly")
+            raise Failure(503, "as many streams are open as may be; try again shortly", retry_after=RETRY_AFTER_S)
         return EventStream(outgoing.feed, position, wanted)
 
 

@@ -84,11 +84,13 @@ def failure_of(error: Exception) -> Failure | None:
         case DeadlinePassed():
             return Failure(504, "the message was not scored before its caller stopped waiting")
         case EngineFailed() | Closed():
-            return Failure(503, "the model cannot answer now; nothing was taken in, try again", None, 1)
+            return Failure(503, "the model cannot answer now; nothing was acknowledged, send the same again", None, 1)
         case StoreBusy():
             return Failure(429, "more writes wait than may; try again shortly", None, 1)
         case StoreUnavailable() | Stale():
-            return Failure(503, "the store cannot be reached now; nothing was taken in, try again", None, 1)
+            return Failure(
+                503, "the store cannot be reached now; nothing was acknowledged, send the same again", None, 1
+            )
     return None
 
 
@@ -111,21 +113,22 @@ def failing(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: ERRORS[status] for status in statuses}
 
 
+def envelope(
+    request: Request,
+    status: int,
+    message: str,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer that tells of a failure."""
+    number = getattr(request.state, "request_id", "")
+    problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
+    shown = {**(headers or {}), "x-request-id": number}
+    return JSONResponse(ErrorEnvelope(error=problem).model_dump(), status, shown)
+
+
 def add_failures(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
-
-    def envelope(
-        request: Request,
-        status: int,
-        message: str,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> JSONResponse:
-        number = getattr(request.state, "request_id", "")
-        problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
-        return JSONResponse(
-            ErrorEnvelope(error=problem).model_dump(), status, {**(headers or {}), "x-request-id": number}
-        )
 
     async def expected(request: Request, error: Exception) -> JSONResponse:
         failure = failure_of(error)

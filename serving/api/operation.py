@@ -67,6 +67,11 @@ def operation_routes(service: Service) -> APIRouter:
         """Which policy decides, since when, and why the file as it now is was refused, if it was."""
         return service.watch.status()
 
+    _add_health(router, service)
+    return router
+
+
+def _add_health(router: APIRouter, service: Service) -> None:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive."""
@@ -79,5 +84,3 @@ def operation_routes(service: Service) -> APIRouter:
         if not report.ready:
             raise Failure(503, report.reason or "not ready")
         return Readiness(status="ready", checks=report.checks, model=service.models.status())
-
-    return router

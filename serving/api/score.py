@@ -21,7 +21,7 @@ from pipeline.conversation import (
     writable,
 )
 from serving.answers import Answer
-from serving.api.access import SCORE, ScopedRoute
+from serving.api.access import SCORE, QuickRoute
 from serving.api.body import as_json, decode, read_body
 from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import deadline_of
@@ -63,7 +63,7 @@ class Explained(Answer):
 
 def score_routes(scoring: ModelScoring, limits: LimitsConfig) -> APIRouter:
     """Scoring without a store."""
-    router = APIRouter(route_class=ScopedRoute, tags=["score"], responses=failing(*KEYED))
+    router = APIRouter(route_class=QuickRoute, tags=["score"], responses=failing(*KEYED))
 
     @router.post(
         "/v1/score",

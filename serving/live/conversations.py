@@ -187,7 +187,7 @@ class Conversations:
         now, judge = self._now(), self._judge()
         after = lifecycle.said(Record(state, messages), judge, now)
         messages = self._told(messages, after, {message.id for message in new})
-        events = tuple(lifecycle.heard(record.state, after, judge))
+        events = tuple(lifecycle.heard(record.state, replace(after, version=after.version + 1), judge))
         write = partial(self._write, record, Record(after, messages), events, now)
         taken = Record(await self._writer.run(write, after.id), messages)
         if events:
@@ -210,14 +210,13 @@ class Conversations:
         )
 
     def _told(self, messages: Sequence[Message], after: State, fresh: set[str]) -> tuple[Message, ...]:
-        """The messages with what is said of those that are not the customer's, or held out from routing."""
-        priority = lifecycle.summary(after)["priority"]
-        told = []
+        """The messages with what is answered of the fresh ones, which is what they will always be answered with."""
+        told, shown = [], lifecycle.summary(replace(after, version=after.version + 1))
         for index, message in enumerate(messages):
-            if message.id in fresh and message.answer is None:
-                message = replace(message, answer=self._scoring().passed_over(after.id, index, priority))
-            elif message.id in fresh and message.answer and after.held_out:
-                message = replace(message, answer=message.answer | {"priority": priority})
+            if message.id in fresh:
+                answer = message.answer or self._scoring().passed_over(after.id, index, shown["priority"])
+                routed = {"priority": shown["priority"]} if after.held_out else {}
+                message = replace(message, answer=answer | routed | {"message": message.id, "conversation": shown})
             told.append(message)
         return tuple(told)
 

@@ -18,7 +18,7 @@ from serving.live.conversations import NotThere, Publishing
 from serving.live.handy import Handy
 from serving.live.judging import Judge
 from serving.routing.agents import Agent, Choice, Need, match, skills_wanted
-from serving.store import agents, audit, conversations, outbox
+from serving.store import agents, audit, conversations, outbox, reviews
 from serving.store.records import State
 from serving.store.writer import Writer
 
@@ -58,12 +58,14 @@ class Handling:
         judge: Callable[[], Judge],
         publishing: Publishing,
         now: Callable[[], datetime],
+        erased: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._handy = handy
         self._judge = judge
         self._publishing = publishing
         self._now = now
+        self._erased = erased
 
     async def claim(self, identifier: str, agent: str, actor: str) -> Assigned:
         """An agent takes a conversation, whatever the policy would say; their cap is theirs to pass.
@@ -127,12 +129,13 @@ class Handling:
             if not conversations.erase(connection, identifier):
                 raise NotThere(identifier)
             outbox.erase(connection, identifier)
+            reviews.erase(connection, [identifier])
             self._audit(connection, actor, "erased", identifier)
             event = lifecycle.Event("erased", {"id": identifier})
             self._publishing.append(connection, identifier, self._now(), [event])
 
         await self._run(change, identifier)
-        self._handy.take(identifier)
+        self._erased()
 
     async def put_agent(self, agent: Agent, actor: str) -> bool:
         """Add an agent or change one; whether the agent is new."""

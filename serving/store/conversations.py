@@ -29,9 +29,10 @@ _UPDATE = (
     .where(conversations.c.id == bindparam("of"), conversations.c.version == bindparam("saw"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(State) if field.name != "id"})
 )
+_COUNTED = {"preserve_rowcount": True}  # SQLAlchemy counts updates alone unless asked; psycopg would answer -1
 _INSERT = {
-    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
+    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
 }
 
 
@@ -67,6 +68,13 @@ def read_state(connection: Connection, identifier: str, lock: bool = False) -> S
     query = select(*_STATE).where(conversations.c.id == identifier)
     row = connection.execute(query.with_for_update() if lock else query).first()
     return _state(row) if row is not None else None
+
+
+def some_messages(connection: Connection, conversation: str, identifiers: Sequence[str]) -> dict[str, Message]:
+    """Those of a conversation's messages that have these ids, by id."""
+    wanted = messages.c.conversation == conversation, messages.c.id.in_(identifiers)
+    rows = [Message(*row) for row in connection.execute(select(*_MESSAGE).where(*wanted))]
+    return {message.id: message for message in rows}
 
 
 def write(connection: Connection, state: State, saw: int) -> State:

@@ -1,144 +1,151 @@
-"""GET /v1/events: a stream that resumes where it ended; webhooks and the deliveries that were given up."""
+"""What operators ask of webhooks: how they fare, what was given up, and to try it again."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
-from starlette.types import Message
+from fastapi import FastAPI
+from sqlalchemy import Connection
 
-from serving.api.events import DeadDeliveries, Revived, Webhooks
-from serving.config import ServeConfig
+from serving.api.events import event_routes
 from serving.events.config import EventsConfig
-from tests.serving.api.asking import assert_failure
-from tests.serving.conftest import Served, serving
-from tests.serving.events.places import SECRETS, webhook
+from serving.events.outgoing import Outgoing
+from serving.store import deliveries
+from tests.serving.events.conftest import secrets, sqlite_store, store
+from tests.serving.events.places import START, Clock, Store, api, webhook
+
+__all__ = ["secrets", "sqlite_store", "store"]
+
+HOOKS = (
+    webhook("https://hooks.example/services/hidden?token=hidden", "one", kinds=["flagged", "erased"]),
+    webhook("http://127.0.0.1:9/", "two"),
+)
 
 
-def listen(served: Served, query: str = "", headers: tuple[tuple[bytes, bytes], ...] = (), frames: int = 1) -> str:
-    """What the stream says until so many events have come, or for a second."""
+@asynccontextmanager
+async def client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    """The API without a server, and nobody who delivers."""
+    outgoing = Outgoing(EventsConfig(webhooks=HOOKS), store.writer, store.reader, Clock())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api(outgoing)), base_url="http://test") as http:
+        yield http
 
-    async def run() -> bytes:
-        told, enough = b"", asyncio.Event()
 
-        async def receive() -> Message:
-            await enough.wait()
-            return {"type": "http.disconnect"}
+async def bury(store: Store, numbers: range, name: str = "one") -> None:
+    def write(connection: Connection) -> None:
+        for number in numbers:
+            deliveries.mark_dead(connection, name, number, f"status {number}")
 
-        async def send(message: Message) -> None:
-            nonlocal told
-            told += message.get("body", b"")
-            if message.get("status", 200) != 200 or told.count(b"\ndata: ") >= frames:
-                enough.set()
+    await store.writer.run(write)
 
-        scope = {
-            **{"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events"},
-            **{"query_string": query.encode(), "headers": [(b"host", b"127.0.0.1"), *headers]},
-            **{"client": ("127.0.0.1", 5), "scheme": "http"},
+
+def test_how_webhooks_fare(store: Store) -> None:
+    async def main() -> None:
+        async with client(store) as http:
+            await store.append(5, hooks=["one", "two"])
+            await store.writer.run(partial(deliveries.mark_delivered, webhook="one", number=1))
+            await bury(store, range(2, 4))
+            mark = partial(deliveries.mark_failed, webhook="two", number=4, due_at=START, error="no connection")
+            await store.writer.run(mark)
+            answer = await http.get("/v1/webhooks")
+        one, two = answer.json()["webhooks"]
+        assert one == {
+            "name": "one",
+            "target": "https://hooks.example",
+            "kinds": ["flagged", "erased"],
+            "deliveries": {"pending": 2, "delivered": 1, "dead": 2},
+            "last_error": "status 3",
         }
-        listening = asyncio.create_task(served.client.app(scope, receive, send))  # type: ignore[arg-type]
-        await asyncio.wait([asyncio.create_task(enough.wait())], timeout=1)
-        enough.set()
-        await listening
-        return told
+        assert (two["target"], two["last_error"]) == ("http://127.0.0.1:9", "no connection")
+        assert "hidden" not in answer.text
+        assert "SIMMER" not in answer.text
 
-    portal = served.client.portal
-    assert portal is not None
-    return portal.call(run).decode()
+    asyncio.run(main())
 
 
-def ids(told: str) -> list[int]:
-    return [int(line.removeprefix("id: ")) for line in told.splitlines() if line.startswith("id: ")]
+def test_the_dead_are_listed_in_pages(store: Store) -> None:
+    async def main() -> None:
+        async with client(store) as http:
+            await store.append(5, conversation="c😡", hooks=["one", "two"])
+            await bury(store, range(1, 6))
+            await bury(store, range(3, 5), "two")
+            pages: list[list[tuple[int, str]]] = []
+            cursor: str | None = None
+            while cursor is not None or not pages:
+                query: dict[str, Any] = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+                page = (await http.get("/v1/webhooks/dead", params=query)).json()
+                pages.append([(item["event"], item["webhook"]) for item in page["items"]])
+                cursor = page["next"]
+            assert pages == [[(5, "one"), (4, "two"), (4, "one")], [(3, "two"), (3, "one"), (2, "one")], [(1, "one")]]
+            assert page["items"][0] == {
+                "webhook": "one",
+                "event": 1,
+                "kind": "flagged",
+                "conversation": "c😡",
+                "at": "2026-05-04T09:00:00Z",
+                "attempts": 1,
+                "error": "status 1",
+            }
+
+    asyncio.run(main())
 
 
-def hot(served: Served, name: str) -> None:
-    body = {"id": "m", "text": "I am furious about my knee"}
-    assert served.client.post(f"/v1/conversations/{name}/messages", json=body).status_code == 201
+def test_the_dead_are_tried_again_one_or_all(store: Store) -> None:
+    async def main() -> None:
+        async with client(store) as http:
+            await store.append(5, hooks=["one", "two"])
+            await bury(store, range(1, 6))
+            answers = [
+                (await http.post(f"/v1/webhooks/{path}")).json()
+                for path in ("one/dead/2/retry", "one/retry", "one/retry", "two/retry")
+            ]
+            assert answers == [{"retried": 1}, {"retried": 4}, {"retried": 0}, {"retried": 0}]
+            states = (await http.get("/v1/webhooks")).json()["webhooks"]
+        assert [one["deliveries"]["pending"] for one in states] == [5, 5]
 
-
-def test_events_come_in_order_and_a_stream_resumes(served: Served) -> None:
-    hot(served, "e1")
-    told = listen(served, "after=0", frames=2)
-    assert told.startswith("retry: ")
-    assert [json.loads(line[6:])["kind"] for line in told.splitlines() if line.startswith("data: ")][:2] == [
-        "flagged",
-        "escalated",
-    ]
-    assert "knee" not in told
-    first, second = ids(told)[:2]
-    assert first < second
-    assert ids(listen(served, f"after={first}"))[0] == second
-    assert ids(listen(served, "after=now", ((b"last-event-id", str(first).encode()),)))[0] == second
-    assert ids(listen(served, "after=0&kinds=escalated"))[0] == second
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("method", "path", "status"),
     [
-        ({"after": "-1"}, "after"),
-        ({"after": "1.5"}, "after"),
-        ({"after": "9" * 30}, "after"),
-        ({"after": "٣"}, "after"),
-        ({"kinds": "flagged,nonsense"}, "kinds"),
-        ({"kinds": ""}, "kinds"),
+        ("POST", "/v1/webhooks/three/retry", 404),
+        ("POST", "/v1/webhooks/%2e%2e/retry", 404),
+        ("POST", "/v1/webhooks/one'--/retry", 404),
+        ("POST", "/v1/webhooks/one/dead/1/retry", 404),  # it is not dead
+        ("POST", "/v1/webhooks/one/dead/0/retry", 422),
+        ("POST", f"/v1/webhooks/one/dead/{2**63}/retry", 422),
+        ("POST", "/v1/webhooks/one/dead/x/retry", 422),
+        ("GET", "/v1/webhooks/dead?limit=0", 422),
+        ("GET", "/v1/webhooks/dead?limit=201", 422),
+        ("GET", "/v1/webhooks/dead?cursor=", 422),
+        ("GET", "/v1/webhooks/dead?cursor=1.", 422),
+        ("GET", "/v1/webhooks/dead?cursor=9999999999999999999.one", 422),
+        ("GET", "/v1/webhooks/dead?cursor=1.one%0a", 422),
     ],
 )
-def test_what_cannot_be_streamed_is_refused(client: TestClient, asked: dict[str, str], field: str) -> None:
-    assert_failure(client.get("/v1/events", params=asked), 422, "invalid", field)
+def test_what_is_not_there_or_not_meant_is_refused(sqlite_store: Store, method: str, path: str, status: int) -> None:
+    async def main() -> None:
+        async with client(sqlite_store) as http:
+            await sqlite_store.append(1, hooks=["one"])
+            answer = await http.request(method, path)
+            assert answer.status_code == status, answer.text
+            assert list(answer.json()["error"]) == ["code", "message", "field", "request_id"]
+
+    asyncio.run(main())
 
 
-def test_a_wrong_last_id_is_refused(client: TestClient) -> None:
-    assert_failure(client.get("/v1/events", headers={"last-event-id": "x"}), 422, "invalid", "last-event-id")
-
-
-@pytest.fixture
-def hooked(config: ServeConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A service with a webhook at which nobody answers, tried once."""
-    monkeypatch.setenv("DESK_SECRET", SECRETS["SIMMER_NEW"])
-    nobody = webhook(
-        "http://127.0.0.1:9/a/secret/path", "desk", secrets=[{"env": "DESK_SECRET"}], kinds=["flagged"], attempts=1
-    )
-    events = EventsConfig(webhooks=(nobody,), poll_s=0.05)
-    with serving(config.model_copy(update={"events": events})) as served:
-        yield served
-
-
-def dead_letters(client: TestClient, count: int) -> DeadDeliveries:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        found = DeadDeliveries.model_validate(client.get("/v1/webhooks/dead").json())
-        if len(found.items) == count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("not given up")
-
-
-def test_deliveries_that_were_given_up_are_listed_and_tried_again(hooked: Served) -> None:
-    client = hooked.client
-    for number in range(3):
-        hot(hooked, f"d{number}")
-    found = dead_letters(client, 3)
-    assert [item.conversation for item in found.items] == ["d2", "d1", "d0"]
-    first = DeadDeliveries.model_validate(client.get("/v1/webhooks/dead", params={"limit": 2}).json())
-    rest = DeadDeliveries.model_validate(client.get("/v1/webhooks/dead", params={"cursor": first.next}).json())
-    assert [item.conversation for item in first.items + rest.items] == ["d2", "d1", "d0"]
-    (state,) = Webhooks.model_validate(client.get("/v1/webhooks").json()).webhooks
-    assert (state.name, state.target, state.deliveries.dead) == ("desk", "http://127.0.0.1:9", 3)
-    assert "secret" not in client.get("/v1/webhooks").text + client.get("/v1/webhooks/dead").text
-    event = found.items[0].event
-    assert Revived.model_validate(client.post(f"/v1/webhooks/desk/dead/{event}/retry").json()).retried == 1
-    dead_letters(client, 3)
-    assert Revived.model_validate(client.post("/v1/webhooks/desk/retry").json()).retried == 3
-    dead_letters(client, 3)
-    assert_failure(client.post(f"/v1/webhooks/desk/dead/{event + 999}/retry"), 404, "not_found", "event")
-
-
-def test_there_are_no_webhooks_to_begin_with(client: TestClient) -> None:
-    assert client.get("/v1/webhooks").json() == {"webhooks": []}
-    assert client.get("/v1/webhooks/dead").json() == {"items": [], "next": None}
-    assert_failure(client.post("/v1/webhooks/none/retry"), 404, "not_found", "name")
-    assert_failure(client.get("/v1/webhooks/dead", params={"cursor": "x"}), 422, "invalid", "cursor")
+def test_every_route_says_what_a_key_must_be_allowed() -> None:
+    app = FastAPI()
+    outgoing: Any = type("Fake", (), {"config": EventsConfig()})
+    app.include_router(event_routes(outgoing))
+    scopes = {
+        path: operation["x-scope"] for path, item in app.openapi()["paths"].items() for operation in item.values()
+    }
+    assert scopes.pop("/v1/events") == "read"
+    assert set(scopes.values()) == {"admin"}

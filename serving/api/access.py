@@ -24,7 +24,7 @@ from serving.security.rates import RateLimiter, caller_of, retry_after
 from serving.security.verifier import TooManyAttempts, Unauthenticated, Verifier, bearer
 from serving.store.faults import StoreUnavailable
 
-_IDENTIFIER = re.compile(r"[\w.@:+-]{1,200}")  # what needs no closer look
+_IDENTIFIER = re.compile(r"(?!\.\.?\Z)[\w.@:+-]{1,200}")  # what needs no closer look
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 

@@ -94,6 +94,12 @@ def test_paths(wire: Wire, path: str, status: int) -> None:
         failed(reply, status)
 
 
+@pytest.mark.parametrize("step", [".", "..", "%2e%2e"])
+def test_nobody_is_called_like_a_step_in_an_address(wire: Wire, step: str) -> None:
+    problem = failed(wire.post(f"/v1/conversations/{step}/messages", MESSAGE), 422)
+    assert problem["field"] == "path.id"
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -37,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Sentiment, frustration, urgency and priority of support conversations",
         responses=failing(*ANYWHERE),
         generate_unique_id_function=operation_id,
+        redirect_slashes=False,  # to where the caller's own Host header says
         lifespan=lifespan,
     )
     add_failures(app)

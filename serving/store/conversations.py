@@ -81,7 +81,9 @@ def write(connection: Connection, state: State, saw: int) -> State:
     """Store a conversation's state in the place of version `saw`, 0 where it is new. Raises Stale."""
     written = replace(state, version=saw + 1)
     if saw == 0:
-        changed = connection.execute(_INSERT[connection.dialect.name], written.values())
+        # psycopg tells how many rows were inserted only where it is asked to
+        told = {"preserve_rowcount": True}
+        changed = connection.execute(_INSERT[connection.dialect.name], written.values(), execution_options=told)
     else:
         values = {f"new_{name}": value for name, value in written.values().items() if name != "id"}
         changed = connection.execute(_UPDATE, {"of": state.id, "saw": saw, **values})

@@ -109,8 +109,6 @@ def _stopping() -> Iterator[None]:
         _stop(str(error))
     except SQLAlchemyError as error:
         _stop(reason(error))
-    except OSError as error:
-        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 @contextmanager

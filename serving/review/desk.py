@@ -15,7 +15,6 @@ from serving.review.conversation import Reading
 from serving.review.estimates import Estimates
 from serving.review.labelling import Labelling
 from serving.review.listing import Listing
-from serving.review.sampling import Sampler
 from serving.review.sessions import Sessions
 from serving.review.trends import Trends
 from serving.review.verdicts import Verdicts
@@ -38,7 +37,6 @@ class Desk:
     verdicts: Verdicts
     estimates: Estimates
     trends: Trends
-    sampler: Sampler
 
 
 def open_desk(service: Service) -> Desk:
@@ -59,5 +57,4 @@ def open_desk(service: Service) -> Desk:
         verdicts=Verdicts(writer, labelling, config, now),
         estimates=Estimates(reader, labelling, now),
         trends=Trends(reader, now),
-        sampler=Sampler(reader, writer, config.sampling, now),
     )

@@ -37,11 +37,20 @@ BATCH = 32
 
 def messages(count: int, tokenizer: Tokenizer) -> list[str]:
     """Customer messages joined and cut to `TOKENS` tokens with [CLS] and [SEP]."""
-    turns = (turn.text for c in SOURCE.read(CORPORA) for turn in c.turns if turn.role == "customer")
-    ids = tokenizer.encode(" ".join(turns), add_special_tokens=False).ids
+    ids = corpus_ids(tokenizer)
     step = TOKENS - 2
-    pieces = [ids[start : start + step] for start in range(0, len(ids) - step, step)]
-    return [tokenizer.decode(pieces[number % len(pieces)]) for number in range(count)]
+    texts = [tokenizer.decode(ids[start : start + step]) for start in range(0, len(ids) - step, step)]
+    lengths = [len(one.ids) for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    exact = [text for text, length in zip(texts, lengths, strict=True) if length == step]  # cut words read otherwise
+    return [exact[number % len(exact)] for number in range(count)]
+
+
+def corpus_ids(tokenizer: Tokenizer) -> list[int]:
+    """The token ids of everything that customers say in the bundled corpus."""
+    tokenizer.no_truncation()  # or there would be four different messages
+    tokenizer.no_padding()
+    turns = (turn.text for c in SOURCE.read(CORPORA) for turn in c.turns if turn.role == "customer")
+    return tokenizer.encode(" ".join(turns), add_special_tokens=False).ids
 
 
 def plain_pipeline() -> Any:

@@ -74,8 +74,8 @@ class Postgres:
         done = subprocess.run([*command, "--locale=C"], user=user, cwd="/", capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
+    def start(self, **changed: str) -> None:
+        """Start the server, with some settings changed, and wait until it answers."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -83,6 +83,7 @@ class Postgres:
             "max_connections": "60",
             "shared_buffers": "16MB",
             "autovacuum": "off",
+            **changed,
         }
         given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.events.config import StreamConfig
+from serving.events.waiting import comes
 from serving.store import outbox
 from serving.store.outbox import ERASED, Event
 from serving.store.reader import Reader
@@ -118,8 +119,7 @@ class Feed:
                 self._woken.clear()
                 await self._look()
                 await asyncio.sleep(_PAUSE_S)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self.poll_s)
+                await comes(self._woken, self.poll_s)
         finally:
             self._poller = None
 
@@ -132,7 +132,7 @@ class Feed:
             newest = self._newest()
             found = await self.reader.run(lambda connection: outbox.since(connection, newest, self.config.page))
         except Exception as error:  # whatever it is, a poller goes on
-            logger.warning("events cannot be read: %s", type(error).__name__)
+            logger.warning("events cannot be read", extra={"reason": type(error).__name__})
             return
         if found:
             self._keep(found)
@@ -192,19 +192,20 @@ class EventStream(Response):
 
 async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) -> AsyncIterator[bytes]:
     """What a stream says: events as they come, a heartbeat while none do, until the server ends."""
-    yield f"retry: {RETRY_MS}\n\n".encode() + _gap(position)
+    # the id from the start, so that a stream lost before its first event resumes from there too
+    yield f"retry: {RETRY_MS}\nid: {position.after}\n\n".encode() + _gap(position)
     after, told = position.after, position.after
     while not feed.draining:
         news, before = feed.news, after
         try:
             found, after = await feed.page(after, kinds)
         except Exception as error:  # the store is away; the client need not notice
-            logger.warning("a stream waits for the store: %s", type(error).__name__)
+            logger.warning("a stream waits for the store", extra={"reason": type(error).__name__})
             found = []
         if found:
             told = found[-1].id
             yield b"".join(map(_frame, found))
-        elif after == before and not await _comes(news, feed.config.heartbeat_s):
+        elif after == before and not await comes(news, feed.config.heartbeat_s):
             yield _heartbeat(after, told)
             told = after
     yield b": the server ends\n\n"
@@ -224,14 +225,6 @@ def _gap(position: Position) -> bytes:
 def _heartbeat(after: int, told: int) -> bytes:
     """A comment; with the id where a stream of few kinds has come to, so that it resumes from there."""
     return b": still here\n\n" if after == told else b": still here\nid: %d\n\n" % after
-
-
-async def _comes(news: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(news.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _gone(receive: Receive) -> None:

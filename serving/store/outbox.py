@@ -2,10 +2,9 @@
 
     outbox.append(connection, "flagged", "c17", now, {"score": 81}, ["pager"])   # inside a Writer operation
 
-Events of a transaction are held back until it commits and then written together, as the last thing it does: two
-statements for a whole group of operations, and on PostgreSQL a lock that makes ids visible in their order and that is
-held only while they are written. A reader that has seen id N will never find a lower one later. Savepoints are not
-supported. Knows nothing of who reads events and how they are sent; `serving.store.deliveries` does the latter.
+Events of a transaction are held back until it commits, then written together: two statements for a whole group of
+operations, numbered in the order of commits (`serving.store.before_commit`), so that a reader that has seen id N never
+finds a lower one later. Knows nothing of who reads events; `serving.store.deliveries` keeps what is to be sent.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ class Event:
         return orjson.dumps(row, option=orjson.OPT_UTC_Z)
 
 
-@dataclass
-class _Draft:
-    """What a transaction will write when it commits."""
+@dataclass(frozen=True)
+class _Held:
+    """An event that is written when its transaction commits."""
 
     row: dict[str, Any]
     webhooks: Sequence[str]
@@ -76,14 +75,14 @@ def append(
     if kind not in KINDS:
         raise ValueError(f"no kind of event: {kind}")
     row = {"kind": kind, "conversation": conversation, "at": at, "body": dict(body)}
-    before_commit(connection, _write).append(_Draft(row, tuple(dict.fromkeys(webhooks))))
+    before_commit(connection, _write).append(_Held(row, tuple(dict.fromkeys(webhooks))))
 
 
 def erase(connection: Connection, conversation: str) -> None:
     """Take away what a conversation's events say; that they were, with their ids, stays."""
-    for draft in before_commit(connection, _write):
-        if draft.row["conversation"] == conversation:
-            draft.row["body"] = dict(ERASED)
+    for held in before_commit(connection, _write):
+        if held.row["conversation"] == conversation:
+            held.row["body"] = ERASED
     connection.execute(update(events).where(events.c.conversation == conversation).values(body=ERASED))
 
 
@@ -113,16 +112,16 @@ def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
     return len(old)
 
 
-def _write(connection: Connection, drafts: list[_Draft]) -> None:
+def _write(connection: Connection, held: list[_Held]) -> None:
     # SQLite numbers rows in their order anyway, and SQLAlchemy would ask for that with a statement a row
-    in_order = connection.dialect.name == "postgresql"
+    in_order = connection.dialect.name != "sqlite"
     numbered = insert(events).returning(events.c.id, sort_by_parameter_order=in_order)
-    ids = sorted(connection.scalars(numbered, [draft.row for draft in drafts]))
+    ids = sorted(connection.scalars(numbered, [one.row for one in held]))
     new = {"status": "pending", "attempts": 0, "due_at": AT_ONCE}
     rows = [
         {"event": number, "webhook": name, **new}
-        for number, draft in zip(ids, drafts, strict=True)
-        for name in draft.webhooks
+        for number, one in zip(ids, held, strict=True)
+        for name in one.webhooks
     ]
     if rows:
         connection.execute(insert(deliveries), rows)

@@ -54,7 +54,7 @@ def _file(url: URL) -> URL:
 
 def _server(url: URL) -> URL:
     if "@" in f"{url.host}{url.database}":
-        raise StoreRefused("store: write @ as %40 and / as %2F in a user name or password")
+        raise StoreRefused("store: write @ as %40 in a user name or password")
     if not url.database:
         raise StoreRefused("store: the URL names no database; write postgresql://user@host/name")
     return url

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -65,6 +65,7 @@ def choose(
     return match(need, team, loads or {}, now, rules)
 
 
+@settings(deadline=None)
 @given(needs, teams, loads, rules)
 def test_what_is_never_given_up(need: Need, team: list[Agent], carried: dict[str, Load], rules: Assignment) -> None:
     found = match(need, team, carried, NOW, rules)
@@ -78,6 +79,7 @@ def test_what_is_never_given_up(need: Need, team: list[Agent], carried: dict[str
         assert need.channel is None or taker.channels is None or need.channel in taker.channels
 
 
+@settings(deadline=None)
 @given(needs, teams, loads, rules)
 def test_what_is_given_up_is_named_and_only_after_the_wait_that_the_rules_ask_for(
     need: Need, team: list[Agent], carried: dict[str, Load], rules: Assignment
@@ -106,6 +108,7 @@ def cooling(load: Load, need: Need, rules: Assignment) -> bool:
     return abs((NOW - load.last_hard_at).total_seconds()) < 60 * rules.cooldown.minutes
 
 
+@settings(deadline=None)
 @given(needs, teams, agents, loads, rules)
 def test_one_agent_more_never_makes_it_worse(
     need: Need, team: list[Agent], more: Agent, carried: dict[str, Load], rules: Assignment
@@ -126,6 +129,7 @@ def badness(choice: Choice, team: list[Agent], carried: dict[str, Load], need: N
     return given_up, taker.id != need.previous, carried.get(taker.id, Load()).open / taker.cap
 
 
+@settings(deadline=None)
 @given(needs, teams.flatmap(lambda team: st.tuples(st.just(team), st.permutations(team))), loads, rules)
 def test_the_order_of_agents_does_not_matter(
     need: Need, teams: tuple[list[Agent], list[Agent]], carried: dict[str, Load], rules: Assignment
@@ -134,6 +138,7 @@ def test_the_order_of_agents_does_not_matter(
     assert (one.agent, one.why, dict(one.rejected)) == (other.agent, other.why, dict(other.rejected))
 
 
+@settings(deadline=None)
 @given(needs, teams, loads)
 def test_nobody_starves_while_somebody_who_speaks_the_language_has_room(
     need: Need, team: list[Agent], carried: dict[str, Load]
@@ -151,6 +156,7 @@ def test_nobody_starves_while_somebody_who_speaks_the_language_has_room(
     assert (match(known, team, carried, late, RULES).agent is not None) == bool(could)
 
 
+@settings(deadline=None)
 @given(needs, teams, loads, rules)
 def test_everybody_else_hears_why_not(
     need: Need, team: list[Agent], carried: dict[str, Load], rules: Assignment

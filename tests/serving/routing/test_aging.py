@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.routing.aging import aged_score, rank
@@ -29,6 +29,7 @@ def ago(wait: int) -> datetime:
     return NOON - timedelta(minutes=wait)
 
 
+@settings(deadline=None)
 @given(scores, minutes, scores, minutes, minutes, rates)
 def test_the_order_of_two_is_that_of_their_aged_scores_whenever_one_looks(
     one: int, waited: int, other: int, also_waited: int, later: int, aging: Aging
@@ -40,6 +41,7 @@ def test_the_order_of_two_is_that_of_their_aged_scores_whenever_one_looks(
         assert seen == pytest.approx(apart, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(scores, st.integers(1, 30), st.floats(1, 100))
 def test_a_calm_one_is_first_in_the_end_however_many_hotter_ones_come(score: int, every: int, rate: float) -> None:
     """Hottest conversations come every few minutes and the first in the queue is taken each time."""
@@ -54,6 +56,7 @@ def test_a_calm_one_is_first_in_the_end_however_many_hotter_ones_come(score: int
         pytest.fail("starved")
 
 
+@settings(deadline=None)
 @given(scores, minutes)
 def test_a_hotter_one_and_one_that_waits_longer_stand_further_ahead(score: int, waited: int) -> None:
     assert key(score + 1, ago(waited)) > key(score, ago(waited))

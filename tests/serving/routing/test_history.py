@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.conversation import RowError, RowInvalid
@@ -37,11 +37,13 @@ def read(*rows: bytes) -> list[Past | RowError]:
     return list(read_history(rows))
 
 
+@settings(deadline=None)
 @given(distributions())
 def test_strengths_come_back_as_they_were(given: Floats) -> None:
     assert strengths_of(answered("c", given), POLICY, VOCABULARY) == POLICY.strengths(given)
 
 
+@settings(deadline=None)
 @given(distributions())
 def test_a_policy_decides_its_own_answers_as_it_did(given: Floats) -> None:
     answer = answered("c", given)

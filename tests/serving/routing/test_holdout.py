@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.policy import Decision
@@ -18,12 +18,14 @@ HOT = Decision(80, "senior", ("frustration_severe",))
 IDS = [f"c{n}" for n in range(20_000)]
 
 
+@settings(deadline=None)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1), st.text(min_size=1))
 def test_a_larger_share_keeps_those_of_a_smaller(name: str, one: float, other: float, salt: str) -> None:
     small, large = (HoldOut(share=share, salt=salt) for share in sorted((one, other)))
     assert held_out(name, small) <= held_out(name, large)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_none_and_all(name: str) -> None:
     assert not held_out(name, HoldOut())

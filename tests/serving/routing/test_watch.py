@@ -73,7 +73,7 @@ def test_a_half_written_file_that_would_be_a_policy_is_not_adopted(watch: Policy
     assert not watch.look()
     path.write_text(OTHER, encoding="utf-8")
     assert looks(watch) == [False, True]
-    assert (points(watch), watch.policy.config.holdout.share) == (30, 0.05)
+    assert (points(watch), watch.policy.config.holdout.salt) == (30, "2026-11")
 
 
 @pytest.mark.parametrize(

@@ -138,23 +138,19 @@ def test_a_lower_id_never_becomes_visible_after_a_higher_one(store_url: str, dat
     written, go_on = threading.Event(), threading.Event()
 
     def slow(connection: Connection) -> None:
-        if connection.scalar(select(func.count()).select_from(rows)) is not None:
-            written.set()
-            go_on.wait(5)
+        assert outbox.span(connection)[1] == 1
+        written.set()
+        go_on.wait(5)
 
-    def first() -> None:
-        with database.writing.begin() as connection:
-            outbox.append(connection, "flagged", "first", AT, {})
-            event.listen(connection, "commit", slow)  # after the outbox took its ids, before COMMIT
-
-    def other() -> None:
-        append(second, conversation="second")
-
-    threads = [threading.Thread(target=first), threading.Thread(target=other)]
+    event.listen(database.writing, "commit", slow)  # after the outbox took its ids, before COMMIT
+    threads = [
+        threading.Thread(target=append, args=(database, 1, "first")),
+        threading.Thread(target=append, args=(second, 1, "second")),
+    ]
     threads[0].start()
     assert written.wait(5)
     threads[1].start()
-    threads[1].join(0.5)
+    threads[1].join(1)
     seen.append([one.id for one in kept(database)])
     go_on.set()
     for thread in threads:

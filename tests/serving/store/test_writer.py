@@ -54,7 +54,7 @@ def put(name: str) -> Operation:
     """An operation that writes one row and answers with its name."""
 
     def operation(connection: Connection) -> str:
-        row = {"id": name, "name": name, "hash": "", "scopes": [], "created_at": NOON}
+        row = {"id": name, "name": name, "hash": "", "scopes": "score", "created_at": NOON}
         connection.execute(insert(api_keys), row)
         return name
 
@@ -397,7 +397,7 @@ def test_replicas_that_write_the_same_row_both_get_the_one_that_is_kept(
                 meeting.wait(10)  # both have seen that it is not there
             tries.append(1)
             if found is None:
-                row = {"id": "m1", "name": who, "hash": "", "scopes": [], "created_at": NOON}
+                row = {"id": "m1", "name": who, "hash": "", "scopes": "score", "created_at": NOON}
                 connection.execute(insert(api_keys), row)
             return found or who
 

@@ -28,6 +28,7 @@ from pipeline.sources.exports.desk import Read
 from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
+from serving.drift.cli import drift
 from serving.operation.registry import SourceUnavailable
 from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.add_typer(policy_app)
 app.add_typer(keys_app)
 app.add_typer(audit_app)
+app.command()(drift)
 
 Model = Annotated[
     Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")

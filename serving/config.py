@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.config import Config, load_config
 from serving.batcher import BatcherConfig
+from serving.drift.config import DriftConfig
 from serving.events.config import EventsConfig
 from serving.operation.health import HealthConfig
 from serving.operation.models import ReloadConfig
@@ -56,6 +57,7 @@ class ServeConfig(Config):
     health: HealthConfig = HealthConfig()
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    drift: DriftConfig = DriftConfig()
 
 
 def source_in(config: ServeConfig) -> Source:

@@ -29,7 +29,7 @@ from serving.routing.history import outputs_of
 from serving.store.schema import conversations, messages
 
 IDS_AT_ONCE = 100
-SEEN_AT_ONCE = 10  # messages, between two breaths
+SEEN_AT_ONCE = 4  # messages, between two breaths
 _LONGEST = 20_000  # characters of a message that are read; more tell no more
 
 

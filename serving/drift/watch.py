@@ -21,13 +21,13 @@ from serving.drift.config import DriftConfig
 from serving.drift.live import read_span, seen_of, span_until
 from serving.drift.measure import made_for, measure
 from serving.drift.shapes import Drift
-from serving.operation.metrics import Metrics, Reading
+from serving.operation.metrics import Metrics
 from serving.policy import Policy
 from serving.store.database import Database
 
 logger = logging.getLogger("simmer.drift")
 
-BREATH_S = 0.02  # of rest after a few messages: they take a few milliseconds, which requests would wait for
+BREATH_S = 0.01  # of rest after a few messages: they take a few milliseconds, which requests would wait for
 FIRST_S = 60.0  # after the start, when there is less to do
 LOWEST = 19
 SAYS = ("nothing", "look", "retrain")
@@ -112,19 +112,20 @@ class DriftWatch:
             windows.append(seen_of(said, bundle.predictor.encoder, bundle.card.labels, bundle.digest, BREATH_S))
         return measure(windows[0], windows[1], made, config, now, span)
 
-    def _indices(self) -> Reading:
+    def _indices(self) -> dict[str, float]:
         features = self._latest.features if self._latest else ()
         found = ((one.name, one.against_training) for one in features)
         return {name: moved.excess for name, moved in found if moved.level != "too_few"}
 
-    def _told(self) -> Reading:
-        return {one.against: one.auc for one in (self._latest.classifiers if self._latest else ())}
+    def _told(self) -> dict[str, float]:
+        found: dict[str, float] = {one.against: one.auc for one in (self._latest.classifiers if self._latest else ())}
+        return found
 
-    def _said(self) -> Reading:
+    def _said(self) -> dict[tuple[str, ...], float]:
         says = self._latest.verdict.says if self._latest else None
         return {(): float(SAYS.index(says))} if says in SAYS else {}
 
-    def _checked(self) -> Reading:
+    def _checked(self) -> dict[tuple[str, ...], float]:
         return {(): self._latest.checked_at.timestamp()} if self._latest else {}
 
 

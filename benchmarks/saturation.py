@@ -2,7 +2,7 @@
 
 A step is sustained when 98 in 100 of what was offered are answered by a quarter of a second after the last arrival, and
 99 in 100 within a second of being due.
-A step that fails is tried once more, since a busy machine can fail any server once.
+A step that fails is tried again, since a busy machine can fail any server, and a limit found too low flatters others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from benchmarks.load import Phase
 from benchmarks.measure import Bench, Run
 
 WRITERS = 32  # of the closed loop that guesses where to begin
-FIRST, UP, DOWN, TRIES_DOWN, TRIES_UP = 0.8, 1.12, 0.75, 5, 8
+FIRST, NEAR, UP, DOWN = 0.8, 0.9, 1.12, 0.75  # of a guess, of what was found before, and of the step before
+TRIES, TRIES_DOWN, TRIES_UP = 3, 5, 8
 GIVE_UP = 4.0  # seconds; a step that far behind has failed, and what is left of it must not spoil the next
 
 
@@ -52,32 +53,29 @@ TakeStep = Callable[[float], Step]
 
 def climb(bench: Bench, seconds: float, seed: int, expected: float | None = None) -> Climb:
     """Find a server's saturation in steps of so many seconds, beginning near where it is expected."""
-    guess = expected or guessed(bench, seconds)
-    return climbed(lambda rate: step(bench, rate, seconds, seed), guess * FIRST)
+    first = expected * NEAR if expected else guessed(bench, seconds) * FIRST
+    return climbed(lambda rate: step(bench, rate, seconds, seed), first)
 
 
 def climbed(take: TakeStep, first: float) -> Climb:
-    """Rise from the first rate to the first that fails twice, then once to halfway; sink first if need be."""
-    steps = [_twice(take, first)]
-    for _ in range(TRIES_DOWN):
-        if steps[-1].sustained:
-            break
-        steps.append(_twice(take, steps[-1].offered * DOWN))
-    good, failed = steps[-1].offered, None
-    for _ in range(TRIES_UP if steps[-1].sustained and len(steps) == 1 else 0):
-        steps.append(_twice(take, good * UP))
-        if not steps[-1].sustained:
-            failed = steps[-1].offered
-            break
-        good = steps[-1].offered
-    if failed:
-        steps.append(take((good * failed) ** 0.5))
+    """Rise from the first rate to one that fails each time, or sink to one that does not; then once to halfway."""
+    steps = [_tried(take, first)]
+    while not steps[-1].sustained and len(steps) <= TRIES_DOWN:
+        steps.append(_tried(take, steps[-1].offered * DOWN))
+    while all(step.sustained for step in steps) and len(steps) <= TRIES_UP:
+        steps.append(_tried(take, steps[-1].offered * UP))
+    good = [step.offered for step in steps if step.sustained]
+    failed = [step.offered for step in steps if not step.sustained]
+    if good and failed:
+        steps.append(take((max(good) * min(failed)) ** 0.5))
     return Climb(tuple(steps))
 
 
-def _twice(take: TakeStep, rate: float) -> Step:
-    first = take(rate)
-    return first if first.sustained else take(rate)
+def _tried(take: TakeStep, rate: float) -> Step:
+    for _ in range(TRIES - 1):
+        if (taken := take(rate)).sustained:
+            return taken
+    return take(rate)
 
 
 def guessed(bench: Bench, seconds: float) -> float:

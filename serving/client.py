@@ -14,6 +14,7 @@ is repeated only where it certainly was not done: no connection, or 429. Raises 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 import uuid
@@ -133,7 +134,7 @@ class AsyncClient:
 
     async def score(self, given: Scorable, deadline: float | None = None) -> Answer:
         """The answer to a text, or to a conversation's last customer turn. Nothing is kept."""
-        return _read(Answer, await self._ask(_Call("POST", "/v1/score", orjson.dumps(_row(given))), deadline))
+        return _read(Answer, await self._ask(_Call("POST", "/v1/score", _dumped(_row(given))), deadline))
 
     async def score_many(
         self,
@@ -170,7 +171,7 @@ class AsyncClient:
     ) -> LiveAnswer:
         """Tell a conversation so far; what is new in it is added. The answer is to its last customer turn."""
         row = _row(conversation)
-        call = _Call("PUT", f"/v1/conversations/{_quoted(str(row.pop('id')))}", orjson.dumps(row))
+        call = _Call("PUT", f"/v1/conversations/{_quoted(str(row.pop('id')))}", _dumped(row))
         return _read(LiveAnswer, await self._ask(call, deadline))
 
     async def post_message(self, conversation: str, message: Message, deadline: float | None = None) -> LiveAnswer:
@@ -281,7 +282,7 @@ class AsyncClient:
                     yield event
 
     async def _score_batch(self, rows: list[dict[str, Any]], start: int, deadline: float | None) -> list[Scored]:
-        body = orjson.dumps({"conversations": rows})
+        body = _dumped({"conversations": rows})
         found = _items(_json(await self._ask(_Call("POST", "/v1/score", body), deadline)), "results")
         if len(found) != len(rows):
             raise BadAnswer(f"{len(found)} answers to {len(rows)} conversations")
@@ -478,6 +479,14 @@ def _handling(conversation: str, what: str, safe: bool, **given: str | None) -> 
 def _quoted(identifier: str) -> str:
     """An id as one segment of a path; a lone dot or two would be taken for a step in it."""
     return quote(identifier, safe="") if identifier.strip(".") else identifier.replace(".", "%2E")
+
+
+def _dumped(value: dict[str, Any]) -> bytes:
+    """JSON; half an emoji, cut off by whoever sent it, becomes "?" as on the server."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _row(given: Scorable) -> dict[str, Any]:

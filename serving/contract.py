@@ -9,11 +9,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.conversation import Channel, Role
+from pipeline.conversation import Channel, Role, writable
 from serving.answers import Answer
 from serving.routing.agents import Agent
 
@@ -29,7 +29,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str
+    text: Annotated[str, AfterValidator(writable)]
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     role: Role = "customer"
     at: datetime | None = None

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_from_disk
-from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +36,17 @@ from pipeline.stage import data_hash
 from pipeline.vocabulary import load_vocabulary
 from training.behaviour import BehaviourConfig, measure, read_texts
 from training.gate import Figure, PromoteConfig, common_vocabulary, compare, notes
-from training.registry import CHALLENGER, CHAMPION, Move, Registry, RegistryError, Version, open_registry, who
+from training.registry import (
+    CHALLENGER,
+    CHAMPION,
+    Move,
+    Registry,
+    RegistryError,
+    Version,
+    answering,
+    open_registry,
+    who,
+)
 from training.suite import Case, load_suite
 
 THREADS = 2
@@ -110,8 +119,10 @@ class Contest:
 
 def promote(asked: Asked) -> int:
     """Compare, say what came out, and move the alias where nothing speaks against it; the exit status."""
-    registry = _opened()
-    with told_apart(asked.as_json) as out:
+    if asked.shadow and not asked.shadow.is_file():
+        raise InputError(f"{asked.shadow}: no such file")
+    with answering(), told_apart(asked.as_json) as out:
+        registry = open_registry()
         contest = entrants(asked, registry)
         same = contest.version and contest.reigning and contest.version.number == contest.reigning.number
         verdict = Verdict() if same else judged(contest, asked)
@@ -190,8 +201,6 @@ def shadowed(history: Path, champion: Path, challenger: Path) -> Differences:
 
     Raises InputError where nothing could be scored.
     """
-    if not history.is_file():
-        raise InputError(f"{history}: no such file")
     with tempfile.TemporaryDirectory() as name:
         target = Path(name) / "answers.jsonl"
         return differences(scored(history, champion, target), scored(history, challenger, target))
@@ -216,23 +225,17 @@ def scored(history: Path, bundle: Path, target: Path) -> list[dict[str, Any]]:
 
 def rollback(by: str | None = None, why: str = "") -> int:
     """Move @champion back to the version that it took the place of; the exit status. Raises RegistryError."""
-    registry = _opened()
-    champion = registry.at(CHAMPION)
-    if champion is None:
-        raise RegistryError(f"no @{CHAMPION} in the registry: there is nothing to go back from")
-    if champion.previous is None:
-        raise RegistryError(f"{champion} took no other version's place: there is nothing to go back to")
-    before = registry.numbered(champion.previous)
-    registry.crown(before, champion, Move("rollback", by or who(), why, datetime.now(UTC)))
+    with answering():
+        registry = open_registry()
+        champion = registry.at(CHAMPION)
+        if champion is None:
+            raise RegistryError(f"no @{CHAMPION} in the registry: there is nothing to go back from")
+        if champion.previous is None:
+            raise RegistryError(f"{champion} took no other version's place: there is nothing to go back to")
+        before = registry.numbered(champion.previous)
+        registry.crown(before, champion, Move("rollback", by or who(), why, datetime.now(UTC)))
     Console().print(f"{before} is @{CHAMPION} again, in place of {champion}", highlight=False)
     return 0
-
-
-def _opened() -> Registry:
-    try:
-        return open_registry()
-    except MlflowException as error:
-        raise RegistryError(f"the registry cannot be opened: {' '.join(str(error).split())[:300]}") from None
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Put the bundle that the pipeline made last into MLflow's registry and move an alias to it.
 
-    python -m training.register [--alias champion] [--otherwise challenger]
+    python -m training.register [--alias champion] [--otherwise challenger] [--current]
 
-An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can be
-registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model loads
-with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered again.
-Its version is written beside the bundle, where the scorer reads it. Whether a bundle is as good as the champion is
-another question: see `training.promote`.
+`@champion` is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can
+be registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model
+loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered
+again. Its version is written beside the bundle, where the scorer reads it. Whether a bundle is as good as the champion
+is another question: see `training.promote`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class PromotionRefused(ValueError):
     """A bundle to which no alias may be moved; the message says why, and names the families that fail too often."""
 
 
-def register(bundle: Path, alias: str | None, gated: bool = True) -> str:
-    """Register a bundle unless it is registered, point the alias at it; its version. `gated` asks the gate first.
+def register(bundle: Path, alias: str | None, gated: bool = True, current: bool = False) -> str:
+    """Register a bundle unless it is registered, and point the alias at it; its version.
 
-    As `@champion`, or where nothing serves yet, it becomes `models/current`. Raises BundleRefused, and PromotionRefused
-    before anything is registered.
+    `gated` asks the behaviour suite before `@champion` moves. As `@champion`, or where nothing serves yet, the bundle
+    becomes `models/current`. Raises BundleRefused, and PromotionRefused before anything is registered.
     """
     digest = check_manifest(bundle)
-    if alias and gated:
+    if alias == CHAMPION and gated:
         check_behaviour(digest, gate_of(bundle))
     registry = open_registry()
     version = registry.find(digest) or log_bundle(registry, bundle, digest)
@@ -53,7 +53,7 @@ def register(bundle: Path, alias: str | None, gated: bool = True) -> str:
         registry.crown(version, registry.at(CHAMPION), move)
     elif alias:
         registry.point(alias, version)
-    if not registry.current.exists():
+    if current or not registry.current.exists():
         registry.install(version)
     write_json(bundle / LAYOUT.registration, {"name": NAME, "version": version.number, "bundle": digest})
     return version.number
@@ -125,16 +125,17 @@ def main() -> None:
     parser.add_argument("--alias", help="alias to move to it, such as champion")
     parser.add_argument("--otherwise", help="alias to move instead where the gate refuses, such as challenger")
     parser.add_argument("--model", type=Path, default=BUNDLE, help="folder of the bundle")
+    parser.add_argument("--current", action="store_true", help="make it models/current whatever the gate says")
     given = parser.parse_args()
     alias = given.alias
     try:
-        version = register(given.model, alias)
+        version = register(given.model, alias, current=given.current)
     except PromotionRefused as error:
         if not given.otherwise:
             sys.exit(f"error: @{alias} stays where it is: {error}")
         print(f"@{alias} stays where it is: {error}")
         alias = given.otherwise
-        version = register(given.model, alias, gated=False)
+        version = register(given.model, alias, gated=False, current=given.current)
     print(f"models:/{NAME}/{version}" + (f" is @{alias}" if alias else ""))
 
 

@@ -2,8 +2,8 @@
 
 `@champion` is what serves and `models/current` is its bundle; `@challenger` waits; `@previous` is what
 `simmer rollback` goes back to. Whoever moves `@champion` leaves a line in `promotions.jsonl` beside the registry's
-file, and a tag on the version. Knows nothing of what a bundle must be good at: `training.behaviour` and `training.gate`
-do.
+file, and a tag on the version. Knows nothing of what a bundle must be good at: see
+`training.behaviour` and `training.gate`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.bundle import LAYOUT, BundleRefused, check_manifest, load_bundle
 from pipeline.config import ROOT
@@ -89,7 +90,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code in _MISSING:
                 return None
-            raise RegistryError(f"the registry does not answer: {_line(error)}") from None
+            raise
 
     def numbered(self, number: str) -> Version:
         """The version of a number. Raises RegistryError."""
@@ -163,13 +164,14 @@ class Registry:
         link = self.current.with_name(f".{self.current.name}.{os.getpid()}")
         link.unlink(missing_ok=True)
         link.symlink_to(folder.relative_to(self.current.parent))
+        before = self.current.resolve()  # whoever still reads the one that served may finish
         if self.current.is_dir() and not self.current.is_symlink():  # put there by hand
-            shutil.rmtree(self.bundles / "before", ignore_errors=True)
-            self.current.rename(self.bundles / "before")
-        kept = {folder.name, self.current.resolve().name}  # whoever still reads the one that served may finish
+            before = self.bundles / "before"
+            shutil.rmtree(before, ignore_errors=True)
+            self.current.rename(before)
         link.replace(self.current)
         for other in self.bundles.iterdir():
-            if other.name not in kept and not other.name.startswith("tmp"):
+            if other.name not in (folder.name, before.name) and not other.name.startswith("tmp"):
                 shutil.rmtree(other, ignore_errors=True)
 
     @contextmanager
@@ -186,8 +188,18 @@ class Registry:
             yield write
 
 
+@contextmanager
+def answering() -> Iterator[None]:
+    """A registry that cannot be reached or read is a RegistryError."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise RegistryError(f"the registry does not answer: {_line(error)}") from None
+
+
 def open_registry() -> Registry:
     """The registry that MLflow's settings name, SQLite at the project's root by default."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     connect()
     uri = mlflow.get_registry_uri()
     beside = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else ROOT

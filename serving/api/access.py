@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -99,7 +100,7 @@ class Access:
         except TooManyAttempts as error:
             after = (("retry-after", retry_after(error.wait)),)
             await refuse(scope, send, 429, "too_many_requests", "too many wrong keys", after)
-        except StoreUnavailable:
+        except (StoreUnavailable, SQLAlchemyError):
             await refuse(scope, send, 503, "unavailable", "keys cannot be checked now", (("retry-after", "1"),))
         else:
             _remember(scope, principal)

@@ -16,11 +16,16 @@ HOT_AT = 0.5  # of the chance that a message is hot
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer under a policy. `strengths` is None where the model abstained."""
+    """An answer under a policy. `strengths` is None where the model abstained; `chance` is that of being hot."""
 
     decision: Decision
     strengths: dict[str, float] | None
-    hot: bool
+    chance: float
+
+    @property
+    def hot(self) -> bool:
+        """Whether the message counts as hot."""
+        return self.chance >= HOT_AT
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,10 @@ class Judge:
         """An answer, as it was stored, under the policy."""
         answer = Answer.model_validate({name: given[name] for name in Answer.model_fields if name in given})
         if answer.abstained is not None:
-            return Judged(self.policy.decide_abstained(answer.abstained.reason), None, hot=False)
+            return Judged(self.policy.decide_abstained(answer.abstained.reason), None, 0.0)
         outputs = outputs_of(answer, self.vocabulary)
         strengths = self.policy.strengths(outputs)
-        hot = hot_chance_in(outputs, self.vocabulary) >= HOT_AT
-        return Judged(self.policy.decide_by(strengths), strengths, hot)
+        return Judged(self.policy.decide_by(strengths), strengths, hot_chance_in(outputs, self.vocabulary))
 
     def coolness(self, queue: str) -> int:
         """The queue's place in the policy, 0 hottest; one that an earlier policy had counts as coolest."""

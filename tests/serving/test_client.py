@@ -148,6 +148,17 @@ def test_a_message_is_sent_again_with_the_same_id(trouble: Reply) -> None:
     assert server.bodies[0]["id"]
 
 
+def test_half_an_emoji_is_no_error() -> None:
+    server = Server(ok(an_answer("a")), ok(an_answer("a")), ok())
+    with server.client() as client:
+        client.score("broken \ud83d")
+        client.score({"id": "b", "turns": [{"role": "customer", "text": "broken \ud83d"}]})
+        client.post_message("c1", Message(text="broken \ud83d"))
+    assert server.bodies[0]["text"] == "broken ?"
+    assert server.bodies[1]["turns"][0]["text"] == "broken ?"
+    assert server.bodies[2]["text"] == "broken ?"
+
+
 def test_two_messages_have_two_ids() -> None:
     assert Message(text="hi").id != Message(text="hi").id
 

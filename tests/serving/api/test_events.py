@@ -14,12 +14,11 @@ from fastapi import FastAPI
 from sqlalchemy import Connection
 
 from serving.api.events import event_routes
-from serving.api.failures import add_failures
 from serving.events.config import EventsConfig
 from serving.events.outgoing import Outgoing
 from serving.store import deliveries
 from tests.serving.events.conftest import secrets, sqlite_store, store
-from tests.serving.events.places import START, Clock, Store, webhook
+from tests.serving.events.places import START, Clock, Store, api, webhook
 
 __all__ = ["secrets", "sqlite_store", "store"]
 
@@ -33,10 +32,7 @@ HOOKS = (
 async def client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
     """The API without a server, and nobody who delivers."""
     outgoing = Outgoing(EventsConfig(webhooks=HOOKS), store.writer, store.reader, Clock())
-    app = FastAPI()
-    add_failures(app)
-    app.include_router(event_routes(outgoing))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api(outgoing)), base_url="http://test") as http:
         yield http
 
 

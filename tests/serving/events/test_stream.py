@@ -14,18 +14,15 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from sqlalchemy import Connection
 
-from serving.api.events import event_routes
-from serving.api.failures import add_failures
 from serving.events.config import EventsConfig, StreamConfig
 from serving.events.outgoing import Outgoing
 from serving.events.stream import frames
 from serving.store import outbox
-from serving.store.database import StoreUnavailable
+from serving.store.faults import StoreUnavailable
 from serving.store.reader import Reader
-from tests.serving.events.places import START, Clock, Store, until
+from tests.serving.events.places import START, Clock, Store, api, until
 
 QUICK: dict[str, Any] = {"poll_s": 0.02, "drain_s": 0.0}
 
@@ -99,10 +96,9 @@ async def served(store: Store, reader: Reader | None = None, **config: Any) -> A
     """The routes behind a real server, with the outbox at work."""
     settings = EventsConfig.model_validate(QUICK | config)
     outgoing = Outgoing(settings, store.writer, reader or store.reader, Clock())
-    app = FastAPI()
-    add_failures(app)
-    app.include_router(event_routes(outgoing))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=30))
+    server = uvicorn.Server(
+        uvicorn.Config(api(outgoing), port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=30)
+    )
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -124,7 +120,7 @@ def test_events_come_as_they_happen(store: Store) -> None:
         async with served(store) as api, api.listening() as listener:
             assert listener.response.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert listener.response.headers["cache-control"] == "no-store"
-            assert listener.seen[0] == Frame(retry=2000)
+            assert listener.seen[0] == Frame(retry=2000, id=3)
             await store.append(1, "resolved", "c😡\n")
             api.outgoing.notify()
             await store.append(1, "erased")  # of another process
@@ -263,6 +259,7 @@ def test_streams_are_bounded_and_a_place_is_free_when_one_leaves(sqlite_store: S
             async with api.listening(), api.listening():
                 answer = await api.http.get("/v1/events")
                 assert answer.status_code == 503
+                assert int(answer.headers["retry-after"]) >= 1
             await until(lambda: api.outgoing.feed.open_streams == 0)
             async with api.listening():
                 pass

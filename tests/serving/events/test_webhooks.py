@@ -24,8 +24,8 @@ from serving.events.delivery import open_client, retry_wait
 from serving.events.signing import parse_secret, verify
 from serving.events.webhooks import Dispatcher
 from serving.store import deliveries, outbox
-from serving.store.database import StoreUnavailable
 from serving.store.deliveries import DeadLetter
+from serving.store.faults import StoreUnavailable
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 from tests.serving.events import places
@@ -176,6 +176,18 @@ def test_a_target_that_hangs_holds_back_no_other(store: Store) -> None:
                 working.notify()
                 await until(lambda: len(quick.got) == 30, 5)
                 assert 1 <= len(slow.got) <= 8
+
+    asyncio.run(main())
+
+
+def test_what_would_outlast_its_lease_is_put_back_and_taken_again(sqlite_store: Store) -> None:
+    async def main() -> None:
+        async with listening(places.hang) as target:
+            async with delivering(sqlite_store, webhook(target.url, timeout_s=0.05, attempts=1)) as working:
+                await sqlite_store.append(12, conversation="one after another", hooks=["hook"])
+                working.notify()
+                await until(settled(sqlite_store, dead=12))
+            assert [json.loads(one.body)["id"] for one in target.got] == list(range(1, 13))
 
     asyncio.run(main())
 

@@ -28,6 +28,7 @@ from pipeline.sources.exports.desk import Read
 from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
+from serving.drift.cli import drift
 from serving.operation.registry import SourceUnavailable
 from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
@@ -55,6 +56,7 @@ app.add_typer(keys_app)
 app.add_typer(audit_app)
 app.add_typer(reviewers_app)
 app.add_typer(reviews_app)
+app.command()(drift)
 
 Model = Annotated[
     Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")

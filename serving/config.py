@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.config import Config, load_config
 from serving.batcher import BatcherConfig
+from serving.drift.config import DriftConfig
 from serving.events.config import EventsConfig
 from serving.operation.health import HealthConfig
 from serving.operation.models import ReloadConfig
@@ -58,6 +59,7 @@ class ServeConfig(Config):
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
     review: ReviewConfig = ReviewConfig()
+    drift: DriftConfig = DriftConfig()
 
 
 def source_in(config: ServeConfig) -> Source:

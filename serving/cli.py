@@ -28,9 +28,11 @@ from pipeline.sources.exports.desk import Read
 from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
+from serving.drift.cli import drift
 from serving.operation.registry import SourceUnavailable
 from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
+from serving.review.cli import reviewers_app, reviews_app
 from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 from serving.security.cli import app as keys_app
@@ -52,6 +54,9 @@ app = typer.Typer(
 app.add_typer(policy_app)
 app.add_typer(keys_app)
 app.add_typer(audit_app)
+app.add_typer(reviewers_app)
+app.add_typer(reviews_app)
+app.command()(drift)
 
 Model = Annotated[
     Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")

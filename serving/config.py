@@ -9,12 +9,14 @@ from pydantic import Field
 
 from pipeline.config import Config, load_config
 from serving.batcher import BatcherConfig
+from serving.drift.config import DriftConfig
 from serving.events.config import EventsConfig
 from serving.operation.health import HealthConfig
 from serving.operation.models import ReloadConfig
 from serving.operation.registry import Source, source_of
 from serving.operation.server import ServerConfig
 from serving.operation.tracing import TracingConfig
+from serving.review.config import ReviewConfig
 from serving.security.limits import ConcurrencyConfig, DeadlineConfig, HeaderConfig
 from serving.security.rates import RateConfig
 from serving.security.verifier import VerifierConfig
@@ -56,6 +58,8 @@ class ServeConfig(Config):
     health: HealthConfig = HealthConfig()
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    review: ReviewConfig = ReviewConfig()
+    drift: DriftConfig = DriftConfig()
 
 
 def source_in(config: ServeConfig) -> Source:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 
 from pipeline.conversation import Conversation, RowInvalid
 from pipeline.encode import Encoder, Input
+from pipeline.errors import InputError
 from pipeline.heads import Floats
 from pipeline.reference import Seen, look
 from pipeline.text import clean
@@ -28,7 +29,7 @@ from serving.routing.history import outputs_of
 from serving.store.schema import conversations, messages
 
 IDS_AT_ONCE = 100
-SEEN_AT_ONCE = 10  # messages, between two breaths
+SEEN_AT_ONCE = 4  # messages, between two breaths
 _LONGEST = 20_000  # characters of a message that are read; more tell no more
 
 
@@ -130,6 +131,21 @@ def drawn(said: Sequence[Said], most: int, seed: int = 17) -> list[Said]:
     names = sorted({one.conversation for one in said})
     place = {names[index]: rank for rank, index in enumerate(np.random.default_rng(seed).permutation(len(names)))}
     return sorted(said, key=lambda one: place[one.conversation])[:most]
+
+
+def split(said: Sequence[Said], days: float | None) -> tuple[tuple[list[Said], list[Said]], Span | None]:
+    """The messages of the last so many days of those given, and of as many days before; None takes all as one window.
+
+    Raises InputError where days are asked for and the messages tell no times.
+    """
+    if days is None:
+        return (list(said), []), None
+    times = [one.at for one in said if one.at is not None]
+    if not times:
+        raise InputError("the conversations tell no times (`at` of their turns): leave --since out")
+    span = span_until(max(times) + timedelta(microseconds=1), days)
+    sides = [[one for one in said if one.at and part.holds(one.at)] for part in (span, span.before())]
+    return (sides[0], sides[1]), span
 
 
 def seen_of(

@@ -7,6 +7,7 @@ Both together mean that the model judges what it was not taught.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from serving.drift.config import DriftConfig
 from serving.drift.shapes import Against, Feature, Told, Verdict
@@ -39,11 +40,11 @@ def judged(
 ) -> Verdict:
     """What to do. `not_judged` is the share of messages by reason, `others` counts answers of other models."""
     retrain = list(_retrain(features, classifiers, not_judged, config))
-    look = list(_look(features, classifiers))
+    look = list(_look(features, classifiers, retrain))
     if others:
-        look.append(f"{others} answers are other models': their scores were left out")
+        look.append(f"{others:,} answers are other models': their scores were left out")
     if retrain:
-        return Verdict(says="retrain", reasons=(*retrain, *look))
+        return Verdict(says="retrain", reasons=(*(reason.text for reason in retrain), *look))
     moved = any(one.against_training.moved or one.against_before.moved for one in features)
     if moved or any(one.apart for one in classifiers):
         return Verdict(says="look", reasons=tuple(look))
@@ -57,31 +58,44 @@ def too_few(messages: int, conversations: int, config: DriftConfig) -> Verdict:
     return Verdict(says="too_few", reasons=(found + needed,))
 
 
+@dataclass(frozen=True)
+class _Reason:
+    """A reason to retrain, and the features that it names."""
+
+    text: str
+    names: tuple[str, ...]
+
+
 def _retrain(
     features: Sequence[Feature], classifiers: Sequence[Told], not_judged: Mapping[str, float], config: DriftConfig
-) -> Iterator[str]:
+) -> Iterator[_Reason]:
     moved = {one.name: one for one in features if one.against_training.moved}
-    text = [name for name in TAUGHT if name in moved and moved[name].against_training.level == "much"]
-    scores = [name for name, one in moved.items() if one.kind != "text"]
-    if text and scores:
-        yield f"{_listed(text)} moved far from {SIDES['training']}, and {_listed(scores)} with it"
+    text = tuple(name for name in TAUGHT if name in moved and moved[name].against_training.level == "much")
+    scores = tuple(name for name, one in moved.items() if one.kind != "text")
     apart = next((one for one in classifiers if one.against == "training" and one.apart), None)
-    if apart and text:
+    if text and scores:
+        told = f"{_listed(text)} moved far from {SIDES['training']}, and {_listed(scores)} moved with it"
+        yield _Reason(told, text + scores)
+    if text and apart:
         told = f"a classifier tells live messages from those of {SIDES['training']} (AUC {apart.auc:.2f})"
-        yield f"{told}, and {_listed(text)} moved"
+        yield _Reason(f"{told}, and {_listed(text)} moved far", text)
     foreign = not_judged.get("language", 0.0)
     if foreign >= config.foreign and "abstention" in moved:
-        yield f"{foreign:.0%} of the messages are in a language that the model was not validated on"
+        told = f"{foreign:.0%} of the messages are in a language that the model was not validated on"
+        yield _Reason(told, ("abstention",))
 
 
-def _look(features: Sequence[Feature], classifiers: Sequence[Told]) -> Iterator[str]:
+def _look(features: Sequence[Feature], classifiers: Sequence[Told], retrain: Sequence[_Reason]) -> Iterator[str]:
+    """What else to look at, but for what the reasons to retrain name already."""
+    named = {name for reason in retrain for name in reason.names}
     for against, side in SIDES.items():
         for level, how in (("much", "far "), ("some", "")):
             names = [one.name for one in features if _against(one, against) == level]
+            names = [name for name in names if against == "before" or name not in named]
             if names:
                 yield f"look at {_listed(names)}: moved {how}from {side}"
     for one in classifiers:
-        if one.apart:
+        if one.apart and not (one.against == "training" and retrain):
             yield f"look at the text: a classifier tells it from that of {SIDES[one.against]} (AUC {one.auc:.2f})"
 
 

@@ -32,6 +32,13 @@ Gauge = Literal[
     "simmer_model_refused",
     "simmer_model_source_unavailable",
     "simmer_ready",
+    "simmer_drift_psi",
+    "simmer_drift_auc",
+    "simmer_drift_verdict",
+    "simmer_drift_checked_at",
+    "simmer_shadow_messages",
+    "simmer_shadow_moved",
+    "simmer_shadow_changed",
 ]
 Reading = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
 
@@ -46,6 +53,13 @@ GAUGES: Mapping[Gauge, tuple[str, tuple[str, ...]]] = {
     "simmer_model_refused": ("1 where another bundle was refused and the old one stays", ()),
     "simmer_model_source_unavailable": ("1 where it cannot be said which bundle should serve", ()),
     "simmer_ready": ("1 where /readyz would say ready", ()),
+    "simmer_drift_psi": ("how far live messages moved from the training data, above what chance gives", ("feature",)),
+    "simmer_drift_auc": ("how well live messages are told from others, 0.5 not at all", ("against",)),
+    "simmer_drift_verdict": ("0 nothing to do, 1 have a look, 2 retrain", ()),
+    "simmer_drift_checked_at": ("when drift was last measured, seconds since 1970", ()),
+    "simmer_shadow_messages": ("messages for the challenger since it is in the shadow", ("outcome",)),
+    "simmer_shadow_moved": ("share of messages that the challenger puts in another queue", ()),
+    "simmer_shadow_changed": ("share of messages that the challenger reads as another value", ("head",)),
 }
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 HTTP_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)

@@ -169,11 +169,12 @@ class Conversations:
         missing: list[Message] = []
         now = self._now()
         newest = record.messages[-1].at if record.messages else now  # where the clock went back, the order must not
+        came = lifecycle.arriving(record.state, now)
         for one, at in zip(given, lifecycle.dated([one.at for one in given], max(now, newest)), strict=True):
             if one.id in known:
                 _must_be(known[one.id], one)
                 continue
-            message = Message(one.id, len(known), at, now, one.role, one.text, one.digest)
+            message = Message(one.id, len(known), at, came, one.role, one.text, one.digest)
             known[one.id] = message
             missing.append(message)
         return missing

@@ -22,6 +22,7 @@ from serving.routing.holdout import place
 from serving.store.records import Message, Record, State
 
 ROUNDING = timedelta(milliseconds=1)  # a reason that is looked for a moment too early would never be found
+MOMENT = timedelta(microseconds=1)
 AHEAD = timedelta(days=1)  # clocks that differ by less are believed
 FORECAST = "boil_over"  # the reason by which the model foresees that a conversation becomes hot
 DIGEST_SHOWN = 19  # characters of a bundle's digest that name it: "sha256:" and twelve
@@ -111,6 +112,14 @@ def dated(given: Sequence[datetime | None], now: datetime) -> list[datetime]:
     return found[::-1]
 
 
+def arriving(state: State, now: datetime) -> datetime:
+    """When a message comes: now, and after everything that happened before, where the clock stood still or went back.
+
+    So it can be told from what was settled when the conversation was resolved.
+    """
+    return max(now, state.updated_at + MOMENT) if state.version else now
+
+
 def latest(messages: Sequence[Message]) -> Message:
     """The customer's latest message; where there is none, the latest of anybody."""
     return next((message for message in reversed(messages) if message.role == "customer"), messages[-1])
@@ -128,32 +137,30 @@ def to_score(messages: Sequence[Message], fresh: Collection[str], context: int) 
     return wanted
 
 
-def unanswered(messages: Sequence[Message]) -> list[Message]:
-    """The customer's messages since a person last answered, newest first."""
+def unanswered(messages: Sequence[Message], settled: datetime | None = None) -> list[Message]:
+    """The customer's messages since a person last answered, newest first, but for those that came before `settled`."""
     found: list[Message] = []
     for message in reversed(messages):
         if message.role == "agent":
             break
-        if message.role == "customer":
+        if message.role == "customer" and (settled is None or message.received_at > settled):
             found.append(message)
     return found
 
 
 def said(record: Record, judge: Judge, now: datetime) -> State:
     """The state after what was said in the conversation changed: who waits since when, how hot it is, where it goes."""
-    state, open_messages = record.state, unanswered(record.messages)
+    state, open_messages = record.state, unanswered(record.messages, record.state.resolved_at)
     newest = next((m for m in reversed(record.messages) if m.role == "customer"), None)
-    status = "open" if state.status == "resolved" and _newer(open_messages, state.resolved_at) else state.status
-    resolved = status == "resolved"
+    status = "open" if state.status == "resolved" and open_messages else state.status
     answered = next((message.received_at for message in record.messages if message.role == "agent"), None)
     waiting = min((min(m.at, m.received_at) for m in open_messages), default=None)
     state = replace(
         state,
         status=status,
-        resolved_at=state.resolved_at if resolved else None,
-        outcome=state.outcome if resolved else None,
-        updated_at=max(now, state.updated_at),
-        waiting_since=None if resolved else waiting,
+        outcome=state.outcome if status == "resolved" else None,
+        updated_at=max([now, state.updated_at, *(message.received_at for message in record.messages)]),
+        waiting_since=waiting,
         latest=newest.standing if newest else None,
         latest_message=newest.id if newest else None,
         first_answer_at=state.first_answer_at or answered,
@@ -164,10 +171,6 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     found = {message.id: judge.judge(message.standing or {}) for message in candidates}
     state = _marked(_heated(state, list(found.values()), judge), record.messages, newest, found)
     return due(placed(state, judge), judge, now)
-
-
-def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
-    return any(than is None or message.received_at > than for message in messages)
 
 
 def _heated(state: State, found: Sequence[Judged], judge: Judge) -> State:
@@ -298,8 +301,9 @@ def resolved(state: State, outcome: str | None, now: datetime, judge: Judge) -> 
     """The state once the matter is settled. Raises NotNow where it was before."""
     if state.status == "resolved":
         raise NotNow("the conversation is resolved already")
+    settled = max(now, state.updated_at)
     return _moved(
-        state, judge, now, status="resolved", resolved_at=now, outcome=outcome, waiting_since=None, assigned_at=None
+        state, judge, now, status="resolved", resolved_at=settled, outcome=outcome, waiting_since=None, assigned_at=None
     )
 
 

@@ -16,11 +16,16 @@ HOT_AT = 0.5  # of the chance that a message is hot
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer under a policy. `strengths` is None where the model abstained."""
+    """An answer under a policy. `strengths` is None where the model abstained; `chance` is that of being hot."""
 
     decision: Decision
     strengths: dict[str, float] | None
-    hot: bool
+    chance: float
+
+    @property
+    def hot(self) -> bool:
+        """Whether the message counts as hot."""
+        return self.chance >= HOT_AT
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Judge:
         answer = Answer.model_validate({name: given[name] for name in Answer.model_fields if name in given})
         decision = redecide(answer, self.policy, self.vocabulary)
         if answer.abstained is not None:
-            return Judged(decision, None, hot=False)
+            return Judged(decision, None, 0.0)
         strengths = strengths_of(answer, self.policy, self.vocabulary)
-        return Judged(decision, strengths, hot_chance(answer, self.vocabulary) >= HOT_AT)
+        return Judged(decision, strengths, hot_chance(answer, self.vocabulary))
 
     def coolness(self, queue: str) -> int:
         """The queue's place in the policy, 0 hottest; one that an earlier policy had counts as coolest."""

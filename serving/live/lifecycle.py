@@ -15,12 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pipeline.conversation import Channel
-from serving.live.judging import Judge
+from serving.live.judging import Judge, Judged
 from serving.policy import Decision
 from serving.routing.aging import rank
 from serving.routing.holdout import place
 from serving.store.records import Message, Record, State
 
+FORECAST = "boil_over"  # the reason by which the model foresees that a conversation becomes hot
+DIGEST_SHOWN = 19  # characters of a bundle's digest that name it: "sha256:" and twelve
 UNANSWERED_READ = 50  # nobody's fiftieth message without an answer changes what is done
 
 
@@ -76,6 +78,12 @@ def begin(identifier: str, channel: Channel, language: str | None, meta: Mapping
         held_out=False,
         latest=None,
         latest_message=None,
+        peak=0,
+        heat=0.0,
+        fired=[],
+        model=None,
+        foreseen_at=None,
+        hot_turn=None,
     )
 
 
@@ -136,18 +144,18 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     )
     if newest is None:
         return placed(replace(state, strengths=None, hot=False), judge)
-    state = _heated(state, open_messages[:UNANSWERED_READ] or [newest], judge)
-    hot_since = state.first_hot_at or (newest.received_at if state.hot else None)
-    return replace(placed(state, judge), first_hot_at=hot_since)
+    candidates = [m for m in open_messages[:UNANSWERED_READ] or [newest] if m.standing]
+    found = {message.id: judge.judge(message.standing or {}) for message in candidates}
+    state = _marked(_heated(state, list(found.values()), judge), record.messages, newest, found)
+    return placed(state, judge)
 
 
 def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
     return any(than is None or message.received_at > than for message in messages)
 
 
-def _heated(state: State, candidates: Sequence[Message], judge: Judge) -> State:
-    """The state with the decision and strengths of the hottest of the candidates; the newer of equals."""
-    found = [judge.judge(message.standing) for message in candidates if message.standing]
+def _heated(state: State, found: Sequence[Judged], judge: Judge) -> State:
+    """The state with the decision and strengths of the hottest message; the newer of equals."""
     if not found:
         return replace(state, strengths=None, hot=False)
     hottest = max(found, key=lambda one: (-judge.coolness(one.decision.queue), one.decision.score))
@@ -159,6 +167,29 @@ def _heated(state: State, candidates: Sequence[Message], judge: Judge) -> State:
         reasons=list(hottest.decision.reasons),
         hot=any(one.hot for one in found),
     )
+
+
+def _marked(state: State, messages: Sequence[Message], newest: Message, found: Mapping[str, Judged]) -> State:
+    """The state with what stays on record: how hot it was at most, since when, and whether that was foreseen."""
+    customers = [message.id for message in messages if message.role == "customer"]
+    hot = [place for place, name in enumerate(customers, 1) if name in found and found[name].hot]
+    first_time = state.first_hot_at is None
+    foreseen = first_time and not hot and FORECAST in state.reasons
+    return replace(
+        state,
+        peak=max(state.peak, state.score),
+        heat=max([state.heat, *(one.chance for one in found.values())]),
+        model=_model_of(newest) or state.model,
+        first_hot_at=newest.received_at if first_time and hot else state.first_hot_at,
+        hot_turn=hot[0] if first_time and hot else state.hot_turn,
+        foreseen_at=state.foreseen_at or (newest.received_at if foreseen else None),
+    )
+
+
+def _model_of(message: Message) -> str | None:
+    """The version of the model that scored the message; where it has none, the beginning of its bundle's digest."""
+    model = (message.standing or {}).get("model") or {}
+    return model.get("version") or model.get("bundle", "")[:DIGEST_SHOWN] or None
 
 
 def placed(state: State, judge: Judge) -> State:
@@ -173,6 +204,7 @@ def placed(state: State, judge: Judge) -> State:
         score=drawn.score,
         queue=drawn.queue,
         reasons=[] if drawn.held_out else state.reasons,
+        fired=sorted({*state.fired, *state.reasons}),
         rank=rank(drawn.score, state.waiting_since, judge.policy.config.aging) if waits else None,
         ages_at=_ages_at(state, judge) if waits and not drawn.held_out else None,
     )
@@ -191,7 +223,9 @@ def aged(state: State, judge: Judge, now: datetime) -> State:
     if state.strengths is None or state.waiting_since is None or state.status != "open":
         return replace(state, ages_at=None)
     decision = decided(state, judge, now)
-    return replace(state, queue=decision.queue, reasons=list(decision.reasons), ages_at=None, updated_at=now)
+    reasons = list(decision.reasons)
+    fired = sorted({*state.fired, *reasons})
+    return replace(state, queue=decision.queue, reasons=reasons, fired=fired, ages_at=None, updated_at=now)
 
 
 def decided(state: State, judge: Judge, now: datetime) -> Decision:
@@ -253,14 +287,13 @@ def _moved(state: State, judge: Judge, now: datetime, **changes: Any) -> State:
 
 def heard(before: State, after: State, judge: Judge) -> Iterator[Event]:
     """What others should hear of a change."""
-    foresees = "boil_over"
     if after.status == "open" and before.status == "resolved":
         yield Event("reopened", summary(after))
     if after.hot and not before.hot:
         yield Event("flagged", summary(after))
     if judge.coolness(after.queue) < judge.coolness(before.queue):
         yield Event("escalated", {**summary(after), "from": before.queue or None})
-    if foresees in after.reasons and foresees not in before.reasons:
+    if FORECAST in after.reasons and FORECAST not in before.reasons:
         yield Event("boil_over_forecast", summary(after) | {"boil_over": (after.latest or {}).get("boil_over")})
 
 

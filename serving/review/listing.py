@@ -1,59 +1,33 @@
 """The list: flagged conversations, hottest first, or those drawn to be looked at; filters, search, saved views.
 
-chosen = Chosen.parse(request.query_params)           # FilterInvalid; chosen.query() is the same as text
-page = await listing.page(chosen, reviewer, after)    # page.next goes into the next page's `after`
+    chosen = Chosen.parse(request.query_params)           # FilterInvalid; chosen.query() is the same as text
+    page = await listing.page(chosen, reviewer, after)    # page.next goes into the next page's `after`
+
+What was drawn stands in a random order, day by day: reviewed hottest first, it would say nothing of the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import get_args
 
+from pipeline.conversation import Channel
+from serving.live.judging import Judge
+from serving.review import listed
 from serving.review.accounts import Reviewer
+from serving.review.chosen import Chosen, FilterInvalid, Of, Review
+from serving.review.views import View, Views
+from serving.store.reader import Reader
+from serving.store.records import Status
+from serving.store.writer import Writer
 
-Of = Literal["flagged", "sampled"]
-Review = Literal["open", "mine", "reviewed", "asked", "agreed", "disputed", "settled"]
+__all__ = ["Choices", "Chosen", "Counts", "FilterInvalid", "Listing", "Of", "Page", "Review", "Row", "View"]
 
-
-class FilterInvalid(ValueError):
-    """A filter that there is not; `field` names it."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which conversations; None takes all.
-
-    review: open (nobody has reviewed it), mine (I have), reviewed (somebody has), asked (a second verdict is wanted,
-    and I may give it), agreed (two verdicts, alike), disputed (two that differ), settled (somebody decided).
-    """
-
-    of: Of = "flagged"
-    queue: str | None = None
-    channel: str | None = None
-    language: str | None = None
-    status: str | None = None
-    signal: str | None = None  # a reason that fired at any time
-    model: str | None = None
-    review: Review | None = None
-    text: str | None = None  # somewhere in what was said
-
-    @classmethod
-    def parse(cls, query: Mapping[str, str]) -> Chosen:
-        """From a query's parameters, empty ones left out; those it does not know are not looked at.
-
-        Raises FilterInvalid.
-        """
-        raise NotImplementedError
-
-    def query(self) -> str:
-        """As a query string, defaults left out, without a question mark."""
-        raise NotImplementedError
+MOST = 200  # rows of a page
+KNOWN_FOR = 60.0  # seconds for which the choices of a filter are believed
 
 
 @dataclass(frozen=True)
@@ -72,7 +46,7 @@ class Row:
     first_hot_at: datetime | None
     updated_at: datetime
     model: str | None
-    review: Review  # open, reviewed, asked, agreed, disputed or settled
+    review: str  # open, reviewed, asked, agreed, disputed or settled
     sample: str | None  # flagged, random or uncertain, where it was drawn
     snippet: str  # of the customer's latest message, redacted
 
@@ -91,7 +65,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Choices:
-    """What filters may be set to, as the store has it."""
+    """What filters may be set to, as policy and store have it."""
 
     queues: Sequence[str]
     channels: Sequence[str]
@@ -112,37 +86,51 @@ class Counts:
     disputed: int
 
 
-@dataclass(frozen=True)
-class View:
-    """A saved filter of one reviewer's."""
-
-    name: str
-    query: str
-
-
 class Listing:
-    """Reads the list."""
+    """Reads the list, and keeps each reviewer's views of it."""
+
+    def __init__(self, reader: Reader, writer: Writer, judge: Callable[[], Judge]) -> None:
+        self._reader, self._judge = reader, judge
+        self._views = Views(reader, writer)
+        self._seen: tuple[float, list[str], list[str]] | None = None
 
     async def page(self, chosen: Chosen, reviewer: Reviewer, after: str | None = None, limit: int = 50) -> Page:
         """A page of the list, from behind `after`. Raises FilterInvalid, StoreUnavailable."""
-        raise NotImplementedError
+        limit, begin = max(1, min(limit, MOST)), listed.cursor_of(after, chosen) if after else None
+        found, following = await self._reader.run(
+            lambda connection: listed.page(connection, chosen, reviewer.id, limit, begin)
+        )
+        rows = [Row(**{**row, "review": row["review"] or "open", "snippet": row["snippet"] or ""}) for row in found]
+        return Page(rows, listed.cursor(following) if following else None)
 
     async def choices(self) -> Choices:
         """What filters may be set to. Raises StoreUnavailable."""
-        raise NotImplementedError
+        if self._seen is None or self._seen[0] < time.monotonic():
+            languages, models = await self._reader.run(listed.languages_and_models)
+            self._seen = (time.monotonic() + KNOWN_FOR, languages, models)
+        policy = self._judge().policy.config
+        return Choices(
+            queues=[queue.name for queue in policy.queues],
+            channels=get_args(Channel),
+            languages=self._seen[1],
+            signals=[*policy.factors, policy.waiting.reason],
+            models=self._seen[2],
+            statuses=get_args(Status),
+            reviews=get_args(Review),
+        )
 
     async def counts(self, reviewer: Reviewer) -> Counts:
         """What waits. Raises StoreUnavailable."""
-        raise NotImplementedError
+        return Counts(**await self._reader.run(lambda connection: listed.counts(connection, reviewer.id)))
 
     async def views(self, reviewer: Reviewer) -> list[View]:
         """A reviewer's saved views, by name. Raises StoreUnavailable."""
-        raise NotImplementedError
+        return await self._views.of(reviewer)
 
     async def save_view(self, reviewer: Reviewer, name: str, chosen: Chosen) -> None:
         """Save a view, in the place of one of its name. Raises FilterInvalid, StoreUnavailable."""
-        raise NotImplementedError
+        await self._views.save(reviewer, name, chosen)
 
     async def remove_view(self, reviewer: Reviewer, name: str) -> None:
         """Remove a view, if there is one of this name. Raises StoreUnavailable."""
-        raise NotImplementedError
+        await self._views.remove(reviewer, name)

@@ -60,6 +60,12 @@ class State:
     held_out: bool
     latest: dict[str, Any] | None
     latest_message: str | None
+    peak: int  # the highest priority so far
+    heat: float  # the highest chance so far that the customer is hot
+    fired: list[str]  # every reason that ever fired
+    model: str | None  # which scored it last
+    foreseen_at: datetime | None  # when the forecast fired while the customer had never been hot
+    hot_turn: int | None  # which of the customer's messages, from 1, was the first hot one
 
     def values(self) -> dict[str, Any]:
         """The columns and what stands in them."""

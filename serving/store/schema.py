@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,6 +68,14 @@ metadata = MetaData(
     }
 )
 
+# what the review desk filters and counts by stands in its indexes, so that the wide rows are not read
+FLAGGED = ["peak", "id", "queue", "channel", "language", "status", "model", "fired"]
+BEGAN = [
+    *("created_at", "channel", "language", "first_hot_at", "first_answer_at", "hot_turn"),
+    *("foreseen_at", "status", "hot"),
+]
+_IS_FLAGGED = text("first_hot_at IS NOT NULL")
+
 conversations = Table(
     "conversations",
     metadata,
@@ -95,10 +104,19 @@ conversations = Table(
     Column("held_out", Boolean, nullable=False),  # routed as if there were no model, to measure what routing does
     Column("latest", Document),  # the answer to the latest customer turn
     Column("latest_message", String),
+    # what was so at any time, for those who look back
+    Column("peak", Integer, nullable=False, server_default="0"),  # the highest priority
+    Column("heat", Float, nullable=False, server_default="0"),  # the highest chance of being hot
+    Column("fired", Document, nullable=False, server_default="[]"),  # every reason
+    Column("model", String),  # which scored it last
+    Column("foreseen_at", Instant),  # when the forecast fired while the customer had never been hot
+    Column("hot_turn", Integer),  # which of the customer's messages, from 1, was the first hot one
     Index(None, "status", "rank", "id"),
     Index(None, "ages_at"),
     Index(None, "agent", "status"),
     Index(None, "updated_at"),
+    Index("ix_conversations_flagged", *FLAGGED, sqlite_where=_IS_FLAGGED, postgresql_where=_IS_FLAGGED),
+    Index("ix_conversations_began", *BEGAN),
 )
 
 messages = Table(
@@ -231,30 +249,51 @@ verdicts = Table(
     Column("seconds", Float),  # from opening to saving
     Column("said", Document),  # the model's answer that was judged
     Column("model", String),
-    Column("sample", String),  # why it was looked at: flagged, random, uncertain, asked
+    Column("sample", String),  # flagged, random, uncertain; null: not drawn
+    Column("form", String, nullable=False),  # the token of the form it came with
+    Column("place", Integer, nullable=False),  # in that form
     Index(None, "conversation", "message"),
-    Index(None, "reviewer", "at"),
+    Index(None, "reviewer", "form", "place", unique=True),  # a form counts once
     Index(None, "at"),
     sqlite_autoincrement=True,
+)
+
+reviews = Table(  # where each reviewed conversation stands; follows from verdicts and requests
+    "reviews",
+    metadata,
+    Column("conversation", String, primary_key=True),
+    Column("state", String, nullable=False),  # reviewed, asked, agreed, disputed, settled
+    Column("updated_at", Instant, nullable=False),
+    Index(None, "state", "conversation"),
 )
 
 requests = Table(  # for a second, blind verdict
     "requests",
     metadata,
     Column("conversation", String, primary_key=True),
-    Column("message", String, primary_key=True),
     Column("asked_by", String, nullable=False),
     Column("asked_at", Instant, nullable=False),
     Column("of", String),  # a reviewer; null: of anybody but the first
 )
 
-samples = Table(  # conversations that were not flagged, drawn so that what is missed can be estimated
+samples = Table(  # conversations drawn so that what is flagged wrongly, and what is missed, can be estimated
     "samples",
     metadata,
     Column("conversation", String, primary_key=True),
-    Column("kind", String, nullable=False),  # random, uncertain
+    Column("kind", String, nullable=False),  # flagged, or of the others random, uncertain
     Column("chance", Float, nullable=False),  # with which it was drawn
-    Column("drawn_at", Instant, nullable=False),
+    Column("day", String, nullable=False),  # on which it began, UTC
+    Column("place", Float, nullable=False),  # a random one in the day's list
+    Index(None, "day", "place"),
+)
+
+draws = Table(  # days that were drawn from: each is once, and what there was to draw from
+    "draws",
+    metadata,
+    Column("day", String, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("flagged", Integer, nullable=False),
+    Column("calm", Integer, nullable=False),
 )
 
 views = Table(  # saved filters of the list

@@ -13,7 +13,6 @@ class SignInConfig(Config):
 
     idle_minutes: float = Field(default=60, gt=0, description="after the last request")
     hours: float = Field(default=12, gt=0, description="after the sign-in, whatever happens")
-    shortest_password: int = Field(default=12, ge=8)
     threads: int = Field(default=2, ge=1, description="argon2 runs at a time, 19 MiB each")
     waiting: int = Field(default=16, ge=1, description="argon2 runs that may wait or run")
     attempts: RateConfig = Field(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from serving.review.chosen import Chosen, FilterInvalid
 from serving.store.schema import conversations, messages, requests, reviews, samples, verdicts
 
 SEARCHED = 2_000  # conversations that a search looks at for one page
+SEARCHED_AT_ONCE = 200
 COUNTED = 1_000
 SNIPPET = 160  # characters
 
@@ -46,18 +48,25 @@ def page(
     connection: Connection, chosen: Chosen, reviewer: str, limit: int, after: Key | None
 ) -> tuple[Sequence[RowMapping], Key | None]:
     """The rows of a page, and the place of the last conversation looked at where there may be more."""
-    looked_at = SEARCHED if chosen.text else limit
-    query = _keys(chosen, reviewer, after).limit(looked_at + 1)
-    keys = [tuple(row) for row in connection.execute(query)]
-    more, keys = len(keys) > looked_at, keys[:looked_at]
-    if chosen.text:
-        hits = _with_text(connection, [key[-1] for key in keys], chosen.text)
-        found = [key for key in keys if key[-1] in hits]
-        more, shown = more or len(found) > limit, found[:limit]
-        last = shown[-1] if len(found) > limit else keys[-1] if keys else None
-    else:
-        shown, last = keys, keys[-1] if keys else None
+    keys = [tuple(row) for row in connection.execute(_keys(chosen, reviewer, after).limit(_most(chosen, limit) + 1))]
+    more, keys = len(keys) > _most(chosen, limit), keys[: _most(chosen, limit)]
+    shown = list(islice(_hits(connection, keys, chosen.text), limit + 1)) if chosen.text else keys
+    last = keys[-1] if keys else None
+    if len(shown) > limit:
+        more, shown, last = True, shown[:limit], shown[limit - 1]
     return _rows(connection, [key[-1] for key in shown]), last if more else None
+
+
+def _most(chosen: Chosen, limit: int) -> int:
+    return SEARCHED if chosen.text else limit
+
+
+def _hits(connection: Connection, keys: Sequence[Key], text: str) -> Iterator[Key]:
+    """Those of the conversations in which the text stands, in order, no more read than are asked for."""
+    for first in range(0, len(keys), SEARCHED_AT_ONCE):
+        some = keys[first : first + SEARCHED_AT_ONCE]
+        hits = _with_text(connection, [key[-1] for key in some], text)
+        yield from (key for key in some if key[-1] in hits)
 
 
 def _keys(chosen: Chosen, reviewer: str, after: Key | None) -> Select[Any]:

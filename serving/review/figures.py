@@ -25,6 +25,7 @@ WIDTH = 360.0  # of every figure, in its own units: text is as large as the page
 LEFT, RIGHT = 34.0, 8.0
 LEVELS, FORECAST = 78.0, 52.0  # heights of the timeline's two panels
 MOST_LABELS = 7  # of an x axis
+SHARES = (0.1, 0.2, 0.4, 0.6, 1.0)  # where the scale of a share may end
 LEAST = 0.02  # of a score: what moves it less is not told
 
 
@@ -95,7 +96,8 @@ def lines(labels: Sequence[str], series: Sequence[Series], title: str, unit: str
     """Up to four lines over the same places, on a scale from 0; `unit` % takes shares."""
     values = [v for one in series for v in (*one.values, *one.high) if v is not None]
     share = unit == "%"
-    top = 1.0 if share else _nice(max(values, default=1.0))
+    most = max(values, default=1.0)
+    top = next(top for top in SHARES if top >= min(most, 1.0)) if share else _nice(most)
     panel = _Panel(8, 104, top, len(labels))
     svg = _svg(panel.height + 28, f"{title}. " + " ".join(_course(one, labels, unit) for one in series))
     _grid(svg, panel, [(top * n / 4, _number(top * n / 4, unit)) for n in (0, 2, 4)])
@@ -248,9 +250,9 @@ def _turning(svg: Element, x: float, top: float, bottom: float) -> None:
 
 def _way(svg: Element, moment: Moment, x: float, bottom: float) -> None:
     """What a pointer may press to come to the turn; keys have ways of their own."""
-    link = SubElement(svg, "a", {"href": f"#{moment.anchor}", "tabindex": "-1"})
-    SubElement(link, "title").text = _said(moment)
-    _add(link, "rect", "way", x=x - 7, y=0, width=14, height=bottom)
+    rect = _add(svg, "rect", "way", x=x - 7, y=0, width=14, height=bottom)
+    rect.set("data-to", moment.anchor)
+    SubElement(rect, "title").text = _said(moment)
 
 
 def _runs(values: Sequence[T | None]) -> list[list[tuple[int, T]]]:

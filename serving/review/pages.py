@@ -58,6 +58,7 @@ SPANS = (28, 84, 182, 364)  # days that the team page may show
 MOST_FIELDS = 20_000  # of a form
 OURS = frozenset({"csrf", "reviewer", "back", "then"})  # fields of a verdict's form that are not the verdict's
 WORKING = frozenset({"open", "asked", "disputed"})  # lists that a verdict takes a conversation out of
+ORDER = ("frustration", "urgency", "sentiment", "satisfaction", "signals")  # in which keys go through the labels
 SAVED = ("reviewed", "asked", "agreed", "disputed", "settled")
 
 Get = Callable[[Request, Session], Awaitable[Response]]
@@ -324,7 +325,8 @@ class Pages:
 
     async def _conversation(self, request: Request, session: Session) -> Response:
         view = await self._desk.reading.view(request.path_params["id"], session.reviewer)
-        blind = view.round == "second"
+        view = replace(view, hints=sorted(view.hints, key=lambda one: [*ORDER, one.head].index(one.head)))
+        blind = view.hidden > 0
         if blind:
             view = blinded(view)
         parts = max(1, -(-len(view.turns) // PART))
@@ -343,7 +345,7 @@ class Pages:
     async def _words(self, request: Request, session: Session) -> Response:
         identifier, message = request.path_params["id"], request.query_params.get("message", "")
         view = await self._desk.reading.view(identifier, session.reviewer)
-        if view.round == "second":
+        if view.hidden:
             raise NotAllowed("What moved the scores is shown once your own verdict is given.")
         explanation = await self._desk.reading.words(identifier, message)
         return self._render.page(request, "words.html", WordsPage(message, explanation), session)

@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.review import figures
+from serving.review.conversation import Removed
 from serving.review.refusals import CODES
 from serving.review.sessions import Session
 
@@ -95,6 +96,7 @@ class Render:
             "share": share,
             "minutes": minutes,
             "day_of": day_of,
+            "pieces": pieces,
         }
 
     def page(
@@ -195,6 +197,24 @@ def minutes(value: float | None, unit: str = "min") -> str:
 def iso(moment: datetime) -> str:
     """A time as machines read it."""
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def pieces(text: str, removed: Sequence[Removed]) -> list[tuple[str, str | None]]:
+    """A message in the order it was written, each piece with why it was not scored, None where it was.
+
+    What was removed is looked for in order; a piece that does not stand in the text as it was kept comes last.
+    """
+    found: list[tuple[str, str | None]] = []
+    late: list[tuple[str, str | None]] = []
+    for one in removed:
+        cut = one.text.strip()
+        before, there, after = text.partition(cut) if cut else ("", "", "")
+        if there:
+            found += [(before, None), (cut, one.kind)]
+            text = after
+        elif cut:
+            late.append((cut, one.kind))
+    return [piece for piece in (*found, (text, None), *late) if piece[0].strip()]
 
 
 def day_of(day: date) -> str:

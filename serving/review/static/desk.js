@@ -86,6 +86,15 @@
     show();
     tell(field, input);
   }
+  function take(button) {
+    const turn = button.closest(".turn"), labels = JSON.parse(button.dataset.labels);
+    verdict("correct", turn);
+    for (const field of all(".head", turn)) {
+      const given = [labels[field.dataset.head]].flat().map(String);
+      for (const input of all("input", field)) input.checked = given.includes(input.value);
+    }
+    tally();
+  }
   function tally() {
     const place = one("#tally");
     if (!place) return;
@@ -103,7 +112,7 @@
   const on_conversation = {
     j: () => move(1), k: () => move(-1), a: () => verdict("agree"), c: () => { if (!here) move(1); verdict("correct"); show(); }, 0: () => verdict(""),
     A: () => one("#agree-all")?.click(), n: () => one("#note").focus(), u: () => one("#back").click(),
-    e: () => here && one(".why", here)?.click(), ArrowRight: () => turn_head(1), ArrowLeft: () => turn_head(-1),
+    e: () => here && one(".why", here)?.click(), "[": () => here && all(".take", here)[0]?.click(), "]": () => here && all(".take", here)[1]?.click(), ArrowRight: () => turn_head(1), ArrowLeft: () => turn_head(-1),
   };
   function turn_head(by) { head = Math.min(Math.max(head + by, 0), Math.max(heads().length - 1, 0)); show(); }
   function refresh() { one("#moved").textContent = ""; const rows = one("#rows"); if (rows) { document.activeElement.blur(); forced = true; htmx.trigger(rows, "refresh"); } }
@@ -133,6 +142,9 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#show-keys")) one("#keys").showModal();
     if (event.target.closest("#print")) print();
+    const to = event.target.closest("[data-to]"), taken = event.target.closest(".take");
+    if (to) go(document.getElementById(to.dataset.to));
+    if (taken) take(taken);
     if (event.target.closest("#agree-all")) for (const turn of turns()) if (one('input[name^="verdict-"]:checked', turn)?.value === "") verdict("agree", turn);
     const turn = event.target.closest(".turn.customer");
     if (turn && turn !== here) { if (here) here.classList.remove("here"); here = turn; head = 0; turn.classList.add("here"); }
@@ -178,4 +190,5 @@
   localise(document);
   tally();
   if (location.hash.startsWith("#turn-")) go(document.getElementById(location.hash.slice(1)));
+  else go(one(".turn.disputed"));
 })();

@@ -214,7 +214,7 @@ def pieces(text: str, removed: Sequence[Removed]) -> list[tuple[str, str | None]
             text = after
         elif cut:
             late.append((cut, one.kind))
-    return [piece for piece in (*found, (text, None), *late) if piece[0].strip()]
+    return [(piece.strip("\n"), why) for piece, why in (*found, (text, None), *late) if piece.strip()]
 
 
 def day_of(day: date) -> str:

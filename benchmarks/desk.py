@@ -38,8 +38,8 @@ from serving.store.schema import conversations, messages, reviews, samples, verd
 from serving.store.writer import Writer
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-WORDS = "still waiting for the refund of my order and nobody answers the phone thank you tracking parcel number".split()
-SIGNALS = "escalation_request churn_threat public_or_legal_threat repeat_contact vulnerable abuse".split()
+WORDS = ["still", "waiting", "for", "the", "refund", "of", "my", "order", "nobody", "answers", "phone", "thank", "you"]
+SIGNALS = load_vocabulary().heads["signals"].values
 REASONS = [*SIGNALS, "urgency_critical", "urgency_high", "frustration_severe", "frustration_strong", "boil_over"]
 MESSAGES = 6
 AT_ONCE = 1_000

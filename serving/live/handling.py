@@ -18,7 +18,7 @@ from serving.live.conversations import NotThere, Publishing
 from serving.live.handy import Handy
 from serving.live.judging import Judge
 from serving.routing.agents import Agent, Choice, Need, match, skills_wanted
-from serving.store import agents, audit, conversations, outbox
+from serving.store import agents, audit, conversations, outbox, reviews
 from serving.store.records import State
 from serving.store.writer import Writer
 
@@ -127,6 +127,7 @@ class Handling:
             if not conversations.erase(connection, identifier):
                 raise NotThere(identifier)
             outbox.erase(connection, identifier)
+            reviews.erase(connection, [identifier])
             self._audit(connection, actor, "erased", identifier)
             event = lifecycle.Event("erased", {"id": identifier})
             self._publishing.append(connection, identifier, self._now(), [event])

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from serving.live import lifecycle
 from serving.live.conversations import Publishing
 from serving.live.judging import Judge
-from serving.store import audit, conversations, outbox
+from serving.store import audit, conversations, outbox, reviews
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 
@@ -107,6 +107,7 @@ class Keeper:
             conversations.erase(connection, identifier)
             outbox.erase(connection, identifier)
         if old:
+            reviews.erase(connection, old)
             audit.record(
                 connection,
                 actor=SYSTEM,

@@ -69,6 +69,13 @@ def read_state(connection: Connection, identifier: str, lock: bool = False) -> S
     return _state(row) if row is not None else None
 
 
+def some_messages(connection: Connection, conversation: str, identifiers: Sequence[str]) -> dict[str, Message]:
+    """Those of a conversation's messages that have these ids, by id."""
+    wanted = messages.c.conversation == conversation, messages.c.id.in_(identifiers)
+    rows = [Message(*row) for row in connection.execute(select(*_MESSAGE).where(*wanted))]
+    return {message.id: message for message in rows}
+
+
 def write(connection: Connection, state: State, saw: int) -> State:
     """Store a conversation's state in the place of version `saw`, 0 where it is new. Raises Stale."""
     written = replace(state, version=saw + 1)

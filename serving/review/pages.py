@@ -56,7 +56,6 @@ logger = logging.getLogger("simmer.review")
 PART = 60  # turns of a conversation on one page
 SPANS = (28, 84, 182, 364)  # days that the team page may show
 MOST_FIELDS = 20_000  # of a form
-OURS = frozenset({"csrf", "reviewer", "back", "then"})  # fields of a verdict's form that are not the verdict's
 WORKING = frozenset({"open", "asked", "disputed"})  # lists that a verdict takes a conversation out of
 ORDER = ("frustration", "urgency", "sentiment", "satisfaction", "signals")  # in which keys go through the labels
 SAVED = ("reviewed", "asked", "agreed", "disputed", "settled")
@@ -354,7 +353,7 @@ class Pages:
         identifier, me = request.path_params["id"], session.reviewer
         if _text(form, "reviewer") != me.id:
             raise NotAllowed(f"You are signed in as {me.name} now, and this form was opened by another. Reload it.")
-        verdict = parse_form([pair for pair in _fields(form) if pair[0] not in OURS])
+        verdict = parse_form(_fields(form), self._desk.labelling().heads())
         saved = await self._desk.verdicts.save(identifier, verdict, me)
         if wants_json(request):
             return as_json(saved)

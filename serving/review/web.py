@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.review import figures
-from serving.review.conversation import Removed
+from serving.review.conversation import Removed, TurnVerdictView
 from serving.review.refusals import CODES
 from serving.review.sessions import Session
 
@@ -97,6 +97,7 @@ class Render:
             "minutes": minutes,
             "day_of": day_of,
             "pieces": pieces,
+            "newest": newest,
         }
 
     def page(
@@ -215,6 +216,11 @@ def pieces(text: str, removed: Sequence[Removed]) -> list[tuple[str, str | None]
         elif cut:
             late.append((cut, one.kind))
     return [(piece.strip("\n"), why) for piece, why in (*found, (text, None), *late) if piece.strip()]
+
+
+def newest(verdicts: Sequence[TurnVerdictView]) -> list[TurnVerdictView]:
+    """Of each reviewer and round the last verdict; what came before it was taken back."""
+    return list({(one.reviewer, one.round): one for one in verdicts}.values())
 
 
 def day_of(day: date) -> str:

@@ -110,7 +110,7 @@
     r: () => refresh(), "/": () => { one(".filters").open = true; one("#search").focus(); },
   };
   const on_conversation = {
-    j: () => move(1), k: () => move(-1), a: () => verdict("agree"), c: () => { if (!here) move(1); verdict("correct"); show(); }, 0: () => verdict(""),
+    j: () => move(1), k: () => move(-1), a: () => verdict("agree"), c: () => { if (!here) move(1); verdict("correct"); show(); }, 0: () => verdict(""), w: () => verdict("withdraw"),
     A: () => one("#agree-all")?.click(), n: () => one("#note").focus(), u: () => one("#back").click(),
     e: () => here && one(".why", here)?.click(), "[": () => here && all(".take", here)[0]?.click(), "]": () => here && all(".take", here)[1]?.click(), ArrowRight: () => turn_head(1), ArrowLeft: () => turn_head(-1),
   };

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
-from pipeline.vocabulary import Labels
+from pipeline.vocabulary import Labels, load_vocabulary
 from serving.answers import Abstention
 from serving.explain import Explanation, Rule, Unit
 from serving.live.conversations import NotThere
+from serving.live.judging import Judge
+from serving.policy import load_policy
 from serving.review.accounts import Reviewer, Role
 from serving.review.conversation import (
     ConversationView,
@@ -26,6 +28,7 @@ from serving.review.conversation import (
 )
 from serving.review.desk import Desk
 from serving.review.estimates import Estimate, HeadQuality, Quality, Week
+from serving.review.labelling import Labelling
 from serving.review.listing import Choices, Chosen, Counts, Page, Row, View
 from serving.review.sessions import Forged, Session, SignedOut, WrongPassword
 from serving.review.trends import By, Figures, Part, Point, Trend
@@ -373,6 +376,10 @@ class Pretend:
     verdicts: PretendVerdicts = field(default_factory=PretendVerdicts)
     estimates: PretendEstimates = field(default_factory=PretendEstimates)
     trends: PretendTrends = field(default_factory=PretendTrends)
+
+    def labelling(self) -> Labelling:
+        vocabulary = load_vocabulary()
+        return Labelling(Judge(load_policy(vocabulary), vocabulary), None)
 
     def __post_init__(self) -> None:
         second = view(id="c-18", round="second", hidden=1, review="asked")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from starlette.testclient import TestClient
 from serving.review.conversation import Removed
 from serving.review.figures import Moment, Series, columns, interval, lines, timeline
 from serving.review.pages import desk_pages
-from serving.review.verdicts import Gone, NotAllowed, TurnVerdict, VerdictForm
+from serving.review.verdicts import Gone, NotAllowed, TurnVerdict
 from serving.review.web import address, inside, pieces
 from serving.store.faults import StoreUnavailable
 from tests.serving.review.pretend import CSRF, INJECTION, PASSWORD, Pretend, turns, view
@@ -127,13 +126,16 @@ def test_signing_in_leads_to_where_one_was_going(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example/", "//evil.example", "/review//evil", "/review/\\evil", "/v1/queue", "", "/review/\n"]
+    "target",
+    ["https://evil.example/", "//evil.example", "/review//evil", "/review/\\evil", "/v1/queue", "", "/review/\n"],
 )
 def test_signing_in_leads_nowhere_else(target: str) -> None:
     assert inside(target) == "/review/conversations"
 
 
-@pytest.mark.parametrize("path", ["sign-out", "views", "views/remove", "conversations/c-17/verdict", "conversations/c-17/second"])
+@pytest.mark.parametrize(
+    "path", ["sign-out", "views", "views/remove", "conversations/c-17/verdict", "conversations/c-17/second"]
+)
 def test_a_form_of_another_site_is_refused(client: TestClient, desk: Pretend, path: str) -> None:
     forged: list[tuple[dict[str, str], dict[str, str]]] = [
         ({**VERDICT, "csrf": "another"}, {}),
@@ -219,13 +221,23 @@ def test_a_conversation_shows_what_the_model_says(client: TestClient) -> None:
         "601 forecasts on held-back conversations",
     ):
         assert told in page
-    assert page.index('data-head="frustration"') < page.index('data-head="sentiment"')  # what is corrected most is first
+    assert page.index('data-head="frustration"') < page.index(
+        'data-head="sentiment"'
+    )  # what is corrected most is first
 
 
 def test_a_second_reviewer_is_blind(client: TestClient) -> None:
     page = client.get("/review/conversations/c-18").text
     assert "Second opinion, blind" in page
-    for hidden in ("came true", "turned hot", "Why?", "What the model says", "strength", 'value="agree"', "priority <b>"):
+    for hidden in (
+        "came true",
+        "turned hot",
+        "Why?",
+        "What the model says",
+        "strength",
+        'value="agree"',
+        "priority <b>",
+    ):
         assert hidden not in page
     assert not re.search(r'name="frustration-\d+" value="\d" checked', page)
     twin = client.get("/review/conversations/c-18/view.json").json()["view"]
@@ -279,7 +291,9 @@ def test_a_verdict_is_saved_and_leads_to_the_next(client: TestClient, desk: Pret
     conversation, given_, reviewer = desk.verdicts.saved[0]
     assert (conversation, reviewer.id, given_.hot, given_.note) == ("c-17", "rita", True, "ok")
     assert given_.turns == (TurnVerdict(message="m0", agrees=True),)
-    by_htmx = client.post("/review/conversations/c-17/verdict", data={**form, "then": "stay"}, headers={"hx-request": "true"})
+    by_htmx = client.post(
+        "/review/conversations/c-17/verdict", data={**form, "then": "stay"}, headers={"hx-request": "true"}
+    )
     assert by_htmx.headers["hx-redirect"] == "/review/conversations/c-17?from=review%3Dopen&saved=reviewed"
     by_twin = client.post("/review/conversations/c-17/verdict", data=form, headers={"accept": "application/json"})
     assert by_twin.json()["review"] == "reviewed"
@@ -392,7 +406,8 @@ LEVELS = st.one_of(st.none(), st.floats(0, 3))
 @given(st.lists(st.tuples(LEVELS, LEVELS, st.one_of(st.none(), st.floats(0, 1))), max_size=80))
 def test_a_timeline_is_drawn_of_anything(points: list[tuple[Any, Any, Any]]) -> None:
     found = [
-        Moment(str(n), f"turn-{n}", *point, low=point[2], high=point[2], turned=n == 3) for n, point in enumerate(points)
+        Moment(str(n), f"turn-{n}", *point, low=point[2], high=point[2], turned=n == 3)
+        for n, point in enumerate(points)
     ]
     drawn = timeline(found)
     assert drawn.startswith("<svg")
@@ -404,7 +419,11 @@ def test_plots_are_drawn_of_anything(values: list[float | None]) -> None:
     labels = [str(n) for n in range(len(values))]
     series = Series("a", values, values, values)
     counts = Series("a", [None if v is None else v * 10_000 for v in values])
-    for drawn in (lines(labels, [series], "t", "%"), lines(labels, [counts], "t"), columns(labels, [counts, counts], "t")):
+    for drawn in (
+        lines(labels, [series], "t", "%"),
+        lines(labels, [counts], "t"),
+        columns(labels, [counts, counts], "t"),
+    ):
         assert "nan" not in drawn
         assert 'role="img"' in drawn
 
@@ -431,11 +450,3 @@ def test_pieces_lose_nothing_of_a_message(text: str, cut: list[str]) -> None:
 def test_pieces_stand_where_they_were_written() -> None:
     removed = [Removed("quoted", "> b\n"), Removed("signature", "not there")]
     assert pieces("a\n> b\nc", removed) == [("a", None), ("> b", "quoted"), ("c", None), ("not there", "signature")]
-
-
-def test_the_form_says_what_the_desk_reads() -> None:
-    assert set(VerdictForm.model_fields) >= {"token", "turns", "hot", "routing_right", "note", "seconds", "adjudicates"}
-
-
-def test_httpx_is_what_tests_call() -> None:
-    assert issubclass(TestClient, httpx.Client)

@@ -77,7 +77,7 @@ def vacuum_erased(database: Database) -> bool:
     if not database.is_sqlite:
         with database.writing.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET statement_timeout = 0")
-            connection.exec_driver_sql("VACUUM messages, conversations, events, deliveries")
+            connection.exec_driver_sql("VACUUM messages, conversations, events, deliveries, verdicts")
             connection.exec_driver_sql(f"SET statement_timeout = {STATEMENT_MS}")
         return True
     raw = database.writing.raw_connection()

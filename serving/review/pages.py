@@ -26,13 +26,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving.explain import Explanation
-from serving.review.conversation import ConversationView
 from serving.review.desk import Desk
 from serving.review.estimates import Quality
 from serving.review.figures import Moment
 from serving.review.listing import Choices, Chosen, Counts, FilterInvalid, Page, View
 from serving.review.refusals import Refusal, refusal_of
 from serving.review.sessions import COOKIE, Forged, Session, SignedOut, WrongPassword, cleared
+from serving.review.shown import ConversationView
 from serving.review.trends import By, Trend
 from serving.review.verdicts import NotAllowed, parse_form
 from serving.review.web import (
@@ -405,9 +405,7 @@ def blinded(view: ConversationView) -> ConversationView:
         replace(turn, labels=None, said=None, abstained=None, heat=None, verdicts=(), disputed=())
         for turn in view.turns
     ]
-    return replace(
-        view, turns=turns, turned=None, rules=(), verdicts=(), score=0, peak=0, hot=False, interval_from=None
-    )
+    return replace(view, turns=turns, turned=None, rules=(), verdicts=(), score=0, peak=0, hot=False, intervals=False)
 
 
 def moments(view: ConversationView) -> list[Moment]:

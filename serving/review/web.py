@@ -24,9 +24,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.review import figures
-from serving.review.conversation import Removed, TurnVerdictView
 from serving.review.refusals import CODES
 from serving.review.sessions import Session
+from serving.review.shown import Removed, TurnVerdictView
 
 BASE = "/review"
 HERE = Path(__file__).parent

@@ -14,7 +14,12 @@ from serving.live.conversations import NotThere
 from serving.live.judging import Judge
 from serving.policy import load_policy
 from serving.review.accounts import Reviewer, Role
-from serving.review.conversation import (
+from serving.review.desk import Desk
+from serving.review.estimates import Estimate, HeadQuality, Quality, Week
+from serving.review.labelling import Labelling
+from serving.review.listing import Choices, Chosen, Counts, Page, Row, View
+from serving.review.sessions import Forged, Session, SignedOut, WrongPassword
+from serving.review.shown import (
     ConversationView,
     HeadHints,
     Heat,
@@ -26,11 +31,6 @@ from serving.review.conversation import (
     TurnView,
     VerdictView,
 )
-from serving.review.desk import Desk
-from serving.review.estimates import Estimate, HeadQuality, Quality, Week
-from serving.review.labelling import Labelling
-from serving.review.listing import Choices, Chosen, Counts, Page, Row, View
-from serving.review.sessions import Forged, Session, SignedOut, WrongPassword
 from serving.review.trends import By, Figures, Part, Point, Trend
 from serving.review.verdicts import Saved, VerdictForm
 
@@ -187,10 +187,11 @@ def view(**changes: Any) -> ConversationView:
         hidden=0,
         review="open",
         round="first",
+        asked_of=None,
         adjudicates=False,
         may_ask=False,
         sample=None,
-        interval_from="601 forecasts on held-back conversations",
+        intervals=True,
         hints=HINTS,
         token="form-token-0123456789",
         opened_at=NOW,

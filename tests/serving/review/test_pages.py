@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from serving.review.conversation import Removed
 from serving.review.figures import Moment, Series, columns, interval, lines, timeline
 from serving.review.pages import desk_pages
+from serving.review.shown import Removed
 from serving.review.verdicts import Gone, NotAllowed, TurnVerdict
 from serving.review.web import address, inside, pieces
 from serving.store.faults import StoreUnavailable
@@ -218,7 +218,7 @@ def test_a_conversation_shows_what_the_model_says(client: TestClient) -> None:
         "came true 44 % to 72 %",
         "Not judged: no words",
         "Judged again after a late message",
-        "601 forecasts on held-back conversations",
+        "Band: how often such forecasts came true",
     ):
         assert told in page
     assert page.index('data-head="frustration"') < page.index(

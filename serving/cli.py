@@ -30,6 +30,7 @@ from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
 from serving.operation.registry import SourceUnavailable
 from serving.policy import PolicyMismatch
+from serving.review.cli import reviewers_app, reviews_app
 from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 from serving.security.cli import app as keys_app
@@ -50,6 +51,8 @@ app = typer.Typer(
 app.add_typer(policy_app)
 app.add_typer(keys_app)
 app.add_typer(audit_app)
+app.add_typer(reviewers_app)
+app.add_typer(reviews_app)
 
 Model = Annotated[
     Path | None, typer.Option("--model", help="Folder of a bundle; by default the one in configs/serve.yaml.")

@@ -15,6 +15,7 @@ from serving.operation.models import ReloadConfig
 from serving.operation.registry import Source, source_of
 from serving.operation.server import ServerConfig
 from serving.operation.tracing import TracingConfig
+from serving.review.config import ReviewConfig
 from serving.security.limits import ConcurrencyConfig, DeadlineConfig, HeaderConfig
 from serving.security.rates import RateConfig
 from serving.security.verifier import VerifierConfig
@@ -56,6 +57,7 @@ class ServeConfig(Config):
     health: HealthConfig = HealthConfig()
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    review: ReviewConfig = ReviewConfig()
 
 
 def source_in(config: ServeConfig) -> Source:

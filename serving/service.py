@@ -34,6 +34,7 @@ from serving.operation.models import Models, load_candidate
 from serving.operation.registry import Candidate
 from serving.operation.tracing import Tracing, open_tracing
 from serving.policy import Policy
+from serving.review.sampling import Sampler
 from serving.routing.watch import PolicyWatch
 from serving.scorer import LiveScorer, Scorer
 from serving.scoring import ModelScoring
@@ -154,6 +155,7 @@ async def running(service: Service) -> AsyncIterator[None]:
             service.health.watch(),
             service.live.keeper.run(),
             service.watch.run(_adopting(service)),
+            Sampler(service.reader, service.writer, service.config.review.sampling, service.live.now).run(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(forever))
         yield

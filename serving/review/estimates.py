@@ -10,7 +10,6 @@ do not pass for certainty.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -24,6 +23,7 @@ from sqlalchemy import Connection, func, select
 from pipeline.vocabulary import Head
 from serving.review import agreement
 from serving.review.labelling import Labelling
+from serving.review.recent import Recent
 from serving.review.sampling import FLAGGED
 from serving.review.standing import HOT, WHOLE, Standing, labels_of, standing, unswayed
 from serving.store import reviews
@@ -33,7 +33,7 @@ from serving.store.schema import draws, samples
 
 ROUNDS = 400
 SEED = 20
-KNOWN_FOR = 60.0  # seconds
+MOST_WEEKS = 104
 Floats = NDArray[np.float64]
 
 
@@ -95,14 +95,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A reviewed conversation."""
+    """A reviewed conversation, and what the verdicts on it come to."""
 
     verdicts: Sequence[Verdict]
     stands: Standing
-
-    @property
-    def monday(self) -> date:
-        return monday_of(self.verdicts[-1].at.astimezone(UTC).date())
+    monday: date  # of the newest verdict's week
+    blind: Mapping[str | None, Mapping[str, Verdict]]  # what each said before seeing what others had said
+    kept: Sequence[tuple[str, bool]]  # head by head of each message, whether what holds is what the model had said
 
     def seconds(self) -> list[float]:
         """How long each form took."""
@@ -121,19 +120,18 @@ class Estimates:
 
     def __init__(self, reader: Reader, labelling: Callable[[], Labelling], now: Callable[[], datetime]) -> None:
         self._reader, self._labelling, self._now = reader, labelling, now
-        self._seen: dict[int, tuple[float, Quality]] = {}
+        self._seen: Recent[Quality] = Recent()
 
     async def quality(self, weeks: int = 12) -> Quality:
         """What the verdicts of the last weeks say, as it was within the last minute. Raises StoreUnavailable."""
-        weeks = max(1, min(weeks, 104))
-        known = self._seen.get(weeks)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        labelling, first = self._labelling(), monday_of(self._now().date()) - timedelta(weeks=weeks - 1)
-        data = await self._reader.run(lambda connection: _read(connection, first, labelling))
-        found = await asyncio.to_thread(_quality, data, [first + timedelta(weeks=n) for n in range(weeks)], labelling)
-        self._seen = {weeks: (time.monotonic() + KNOWN_FOR, found)}
-        return found
+        weeks = max(1, min(weeks, MOST_WEEKS))
+        first = monday_of(self._now().astimezone(UTC).date()) - timedelta(weeks=weeks - 1)
+        return await self._seen.get(first, lambda: self._make([first + timedelta(weeks=n) for n in range(weeks)]))
+
+    async def _make(self, mondays: Sequence[date]) -> Quality:
+        labelling = self._labelling()
+        data = await self._reader.run(lambda connection: _read(connection, mondays[0], labelling))
+        return await asyncio.to_thread(_quality, data, mondays, labelling)
 
 
 def monday_of(day: date) -> date:
@@ -197,7 +195,7 @@ def _cells(
 
 def _share(cells: Floats, both: int, alone: int) -> Floats:
     whole = cells[:, both] + cells[:, alone]
-    return np.divide(cells[:, both], whole, out=np.full(len(cells), np.nan), where=whole > 0)
+    return np.asarray(np.divide(cells[:, both], whole, out=np.full(len(cells), np.nan), where=whole > 0))
 
 
 def _estimate(point: Floats, drawn: Floats, count: int) -> Estimate:
@@ -214,7 +212,7 @@ def _read(connection: Connection, first: date, labelling: Labelling) -> _Data:
     drawn = {
         row.conversation: row for row in connection.execute(select(samples).where(samples.c.day >= first.isoformat()))
     }
-    judged = [_Judged(some, standing(some, None)) for some in reviews.by_conversation(connection, since)]
+    judged = [_judged(some) for some in reviews.by_conversation(connection, since)]
     truth = {one.verdicts[0].conversation: _truth(one, labelling) for one in judged}
     units = [
         Unit(row.kind, row.chance, date.fromisoformat(row.day), *truth.get(name, (row.kind == FLAGGED, None)))
@@ -223,6 +221,18 @@ def _read(connection: Connection, first: date, labelling: Labelling) -> _Data:
     counts = select(draws.c.day, func.sum(draws.c.flagged), func.sum(draws.c.calm)).group_by(draws.c.day)
     totals = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(counts)}
     return _Data(judged, units, totals)
+
+
+def _judged(verdicts: Sequence[Verdict]) -> _Judged:
+    stands, said = standing(verdicts, None), {verdict.message: verdict.said or {} for verdict in verdicts}
+    kept = [
+        (name, _plain(label) == _plain(said[message][name]))
+        for message, labels in stands.holds.items()
+        if message is not WHOLE
+        for name, label in labels.items()
+        if name in said.get(message, {})
+    ]
+    return _Judged(verdicts, stands, monday_of(verdicts[-1].at.astimezone(UTC).date()), unswayed(verdicts), kept)
 
 
 def _truth(one: _Judged, labelling: Labelling) -> tuple[bool, bool | None]:
@@ -243,7 +253,7 @@ def _quality(data: _Data, mondays: Sequence[date], labelling: Labelling) -> Qual
     first = mondays[0].isoformat()
     totals = [counts for day, counts in data.totals.items() if day >= first]
     precision, recall = flag_quality(data.units, sum(n for n, _ in totals), sum(n for _, n in totals))
-    wholes = [list(by.values()) for one in data.judged if (by := unswayed(one.verdicts).get(WHOLE))]
+    wholes = [list(by.values()) for one in data.judged if (by := one.blind.get(WHOLE))]
     return Quality(
         precision=precision,
         recall=recall,
@@ -262,7 +272,7 @@ def _head(name: str, head: Head, judged: Sequence[_Judged]) -> HeadQuality:
     units = [
         [labels_of(verdict)[name] for verdict in by.values() if name in verdict.labels]
         for one in judged
-        for message, by in unswayed(one.verdicts).items()
+        for message, by in one.blind.items()
         if message is not WHOLE
     ]
     if head.exclusive:  # in the order of their numbers, whether they go by them or by names
@@ -281,23 +291,11 @@ def _kept(judged: Iterable[_Judged], heads: set[str] | None) -> Estimate:
     """How many labels of the model's stand, conversation by conversation; of some heads, or of all."""
     kept, total = [], []
     for one in judged:
-        pairs = [pair for pair in _pairs(one) if heads is None or pair[0] in heads]
+        pairs = [pair for pair in one.kept if heads is None or pair[0] in heads]
         if pairs:
             kept.append(sum(same for _, same in pairs))
             total.append(len(pairs))
     return share(kept, total)
-
-
-def _pairs(one: _Judged) -> list[tuple[str, bool]]:
-    """Head by head, whether what holds of a message is what the model had said."""
-    said = {verdict.message: verdict.said or {} for verdict in one.verdicts}
-    return [
-        (name, _plain(label) == _plain(said[message][name]))
-        for message, labels in one.stands.holds.items()
-        if message is not WHOLE
-        for name, label in labels.items()
-        if name in said.get(message, {})
-    ]
 
 
 def _plain(label: Any) -> Any:

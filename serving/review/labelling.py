@@ -96,7 +96,7 @@ class Labelling:
 
     def _read(self, head: Head, chances: Any, where: slice) -> LabelValue:
         if head.exclusive:
-            return _of_index(head, int(choose(chances, head)))
+            return _of_index(head, int(choose(chances[None, :], head)[0]))
         thresholds = self.card.calibration.thresholds[where] if self.card else (0.5,) * len(head.values)
         pairs = zip(head.values, chances, thresholds, strict=True)
         return tuple(value for value, chance, threshold in pairs if chance >= threshold)

@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Connection, Row, and_, case, func, select, ty
 
 from pipeline.language import primary
 from serving.review.estimates import monday_of
+from serving.review.recent import Recent
 from serving.store.reader import Reader
 from serving.store.schema import conversations
 
@@ -82,14 +83,17 @@ class Trends:
 
     def __init__(self, reader: Reader, now: Callable[[], datetime]) -> None:
         self._reader, self._now = reader, now
+        self._seen: Recent[list[_Group]] = Recent()
 
     async def read(self, days: int = 84, by: By = "week", channel: str | None = None) -> Trend:
-        """The figures of the last days; weeks are whole ones. Raises StoreUnavailable."""
+        """The figures of the last days, as they were within a minute; weeks are whole ones. Raises StoreUnavailable."""
         today = self._now().astimezone(UTC).date()
         first = today - timedelta(days=max(1, min(days, MOST_DAYS)) - 1)
         if by == "week":
             first = monday_of(first)
-        groups = await self._reader.run(lambda connection: _groups(connection, first, channel))
+        groups = await self._seen.get(
+            (first, channel), lambda: self._reader.run(lambda connection: _groups(connection, first, channel))
+        )
         step = timedelta(weeks=1) if by == "week" else timedelta(days=1)
         starts = [first + number * step for number in range((today - first) // step + 1)]
         return Trend(

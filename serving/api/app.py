@@ -21,7 +21,6 @@ from serving.operation.tracing import TraceRequests
 from serving.review.desk import open_desk
 from serving.review.pages import desk_pages
 from serving.review.web import BASE
-from serving.security.keys import loopback_only
 from serving.security.limits import BodyConfig, BodyDeadline, BodyLimit, ConcurrencyLimit, HeaderLimit
 from serving.service import Service, running
 
@@ -55,7 +54,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(event_routes(service.outgoing))
     app.include_router(operation_routes(service))
     app.include_router(metrics_routes(service.metrics))
-    app.mount(BASE, desk_pages(open_desk(service), secure=not loopback_only(service.config.host)))
+    app.mount(BASE, desk_pages(open_desk(service)))
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:

@@ -1,6 +1,6 @@
 """The desk's pages: which address shows what, who may come in, and where a form leads.
 
-    app.mount("/review", desk_pages(open_desk(service), secure=...))
+    app.mount("/review", desk_pages(open_desk(service)))
 
 A view builds a context from the desk and hands it on; nothing here knows SQL, scoring or what a page looks like. The
 session cookie opens every page; API keys open none. A form that fails keeps what was typed: htmx leaves the page as it
@@ -134,9 +134,9 @@ class ResendPage:
     message: str
 
 
-def desk_pages(desk: Desk, secure: bool) -> Starlette:
-    """The desk as an application; `secure` where browsers reach it by https."""
-    pages = Pages(desk, Render(), secure)
+def desk_pages(desk: Desk) -> Starlette:
+    """The desk as an application."""
+    pages = Pages(desk, Render())
     return Starlette(
         routes=[*pages.routes(), Mount("/static", StaticFiles(directory=STATIC))],
         middleware=[Middleware(Guarded)],
@@ -147,8 +147,8 @@ def desk_pages(desk: Desk, secure: bool) -> Starlette:
 class Pages:
     """The views."""
 
-    def __init__(self, desk: Desk, render: Render, secure: bool) -> None:
-        self._desk, self._render, self._secure = desk, render, secure
+    def __init__(self, desk: Desk, render: Render) -> None:
+        self._desk, self._render = desk, render
 
     def routes(self) -> list[Route]:
         """Every page. Names that end in .json are twins, and so is each page for who accepts JSON alone."""
@@ -272,7 +272,7 @@ class Pages:
             answer.headers.update(dict(refusal.headers))
             return answer
         answer = self._welcome(request, page, signed.session)
-        answer.headers.append("set-cookie", signed.cookie(self._secure))
+        answer.headers.append("set-cookie", signed.cookie(self._desk.secure))
         return answer
 
     def _welcome(self, request: Request, page: SignInPage, session: Session) -> Response:
@@ -287,7 +287,7 @@ class Pages:
     async def _sign_out(self, request: Request, session: Session, form: FormData) -> Response:
         await self._desk.sessions.sign_out(request.cookies.get(COOKIE))
         answer = RedirectResponse(address("sign-in"), 303)
-        answer.headers.append("set-cookie", cleared(self._secure))
+        answer.headers.append("set-cookie", cleared(self._desk.secure))
         return answer
 
     # The list

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.vocabulary import load_vocabulary
 from serving.review import figures
 from serving.review.refusals import CODES
 from serving.review.sessions import Session
@@ -98,6 +100,7 @@ class Render:
             "day_of": day_of,
             "pieces": pieces,
             "newest": newest,
+            "telling": telling,
         }
 
     def page(
@@ -223,9 +226,24 @@ def newest(verdicts: Sequence[TurnVerdictView]) -> list[TurnVerdictView]:
     return list({(one.reviewer, one.round): one for one in verdicts}.values())
 
 
+def telling(reasons: Sequence[str]) -> list[str]:
+    """Reasons without those that a stronger one implies: who is severely frustrated is so strongly, too."""
+    weaker: set[str] = set()
+    for ladder in _ladders():
+        weaker.update([step for step in ladder if step in reasons][:-1])
+    return [reason for reason in reasons if reason not in weaker]
+
+
 def day_of(day: date) -> str:
     """A day as it stands under a plot."""
     return f"{day.day} {day:%b}"
+
+
+@cache
+def _ladders() -> list[list[str]]:
+    """The reasons of each ordinal head, weakest first."""
+    heads = load_vocabulary().heads.items()
+    return [[f"{name}_{value}" for value in head.values] for name, head in heads if head.kind == "ordinal"]
 
 
 def _version() -> str:

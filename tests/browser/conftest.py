@@ -11,9 +11,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,11 +64,16 @@ class Served:
 
     url: str
     world: World
+    loop: asyncio.AbstractEventLoop
     said: dict[str, int] = field(default_factory=dict)
 
     def say(self, conversation: str, *texts: str, channel: str = "chat") -> None:
         """The customer says something, an agent answers in between."""
-        asyncio.run(self._say(conversation, texts, channel))
+        self._await(self._say(conversation, texts, channel))
+
+    def _await(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run in the server's loop: the browser's driver has the one of this thread."""
+        asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
 
     async def _say(self, conversation: str, texts: tuple[str, ...], channel: Any) -> None:
         for text in texts:
@@ -87,6 +91,10 @@ class Served:
     def labels(self, conversation: str, message: str) -> list[Labels]:
         """The labels given to a message, oldest first."""
         return [v.labels for v in self.verdicts(conversation) if v.message == message]
+
+    def erase(self, conversation: str) -> None:
+        """The conversation is erased from everywhere."""
+        self._await(self.world.live.handling.erase(conversation, "test"))
 
     def end_sessions(self) -> None:
         """Every session ends, as after a night."""
@@ -115,13 +123,15 @@ def furnish(world: World, judge: Judge) -> Desk:
 
     config = ReviewConfig(second_share=0)
     return Desk(
+        config=config,
+        secure=False,
+        labelling=labelling,
         sessions=Sessions(reader, writer, config.sign_in, clock),
         listing=Listing(reader, writer, lambda: judge),
         reading=Reading(reader, labelling, explain, clock),
         verdicts=Verdicts(writer, labelling, config, clock),
         estimates=Estimates(reader, labelling, clock),
         trends=Trends(reader, clock),
-        labelling=labelling,
     )
 
 
@@ -136,16 +146,18 @@ def served(tmp_path_factory: pytest.TempPathFactory, judge: Judge) -> Iterator[S
     """One server for a file of tests; each test talks of conversations of its own."""
     database = open_database(f"sqlite:///{tmp_path_factory.mktemp('desk')}/simmer.db")
     world = build(database, judge)
-    app = Starlette(routes=[Mount("/review", desk_pages(furnish(world, judge), secure=False))])
+    app = Starlette(routes=[Mount("/review", desk_pages(furnish(world, judge)))])
     server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()))
     thread.start()
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Served(f"http://127.0.0.1:{port}/review", world)
+    yield Served(f"http://127.0.0.1:{port}/review", world, loop)
     server.should_exit = True
     thread.join()
+    loop.close()
     database.close()
 
 

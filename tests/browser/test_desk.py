@@ -12,12 +12,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import AXE, PASSWORD, SHOTS, Served
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-INJECTION = "furious <script>window.owned=1</script><img src=//evil.example/x onerror=window.owned=1> {{7*7}}"
+INJECTION = "furious <svg onload=window.owned=1> <img src=//evil.example/x onerror=window.owned=1> {{7*7}} '\"><q"
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1366, "height": 860}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1366, "height": 860}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light"},
 }
+PATIENCE_MS = 8_000
 Enter = Callable[..., Page]
 
 
@@ -31,6 +32,7 @@ def enter(browser: Browser, served: Served) -> Iterator[Enter]:
         context = browser.new_context(**{**LOOKS["light"], **look})
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if _is_complaint(said.text) else None)
         page.on("request", lambda request: complaints.append(request.url) if not _ours(request.url, served) else None)
@@ -74,7 +76,7 @@ def test_signing_in_and_out(browser: Browser, served: Served) -> None:
     expect(page.get_by_role("alert")).to_contain_text("No reviewer has this name and password")
     sign_in(page, "rita")
     expect(page.get_by_role("heading", level=1)).to_have_text("How good the flags are")
-    page.get_by_text("Rita").click()
+    page.locator(".menu summary").click()
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{served.url}/quality")
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
@@ -114,14 +116,14 @@ def test_the_list_by_keyboard(enter: Enter, served: Served) -> None:
 
 
 def test_the_list_lives_and_holds_still_under_a_hand(enter: Enter, served: Served) -> None:
-    served.say("live-1", "furious about this", channel="voice")
-    page = enter("rita", "/conversations?channel=voice")
+    served.say("live-1", "furious about this", channel="phone")
+    page = enter("rita", "/conversations?channel=phone")
     expect(page.locator(".row .id")).to_have_text(["live-1"])
-    served.say("live-2", "furious, urgent and a lawyer", channel="voice")
+    served.say("live-2", "furious, urgent and a lawyer", channel="phone")
     page.evaluate("htmx.trigger('#rows', 'refresh')")
     expect(page.locator(".row .id")).to_have_text(["live-2", "live-1"])
     page.keyboard.press("j")
-    served.say("live-3", "furious, urgent, a lawyer, a manager", channel="voice")
+    served.say("live-3", "furious, urgent, a lawyer, a manager", channel="phone")
     page.evaluate("htmx.trigger('#rows', 'refresh')")
     expect(page.get_by_text("The list has changed.")).to_be_visible()
     expect(page.locator(".row .id")).to_have_text(["live-2", "live-1"])
@@ -130,7 +132,7 @@ def test_the_list_lives_and_holds_still_under_a_hand(enter: Enter, served: Serve
 
 
 def test_a_label_is_corrected_by_keyboard(enter: Enter, served: Served) -> None:
-    served.say("keys", "hello", "agent: good morning", "furious, where is it", "furious still")
+    served.say("keys", "hello", "agent: good morning", "furious about it", "furious still")
     page = enter("rita", "/conversations/keys?from=review%3Dopen")
     expect(page.get_by_text("Here the customer turned hot")).to_be_visible()
     for key in ("j", "a", "j", "3", "2", "e"):  # agree with the first; the second is strong, its urgency normal
@@ -175,7 +177,7 @@ def test_a_second_opinion_a_dispute_and_its_end(enter: Enter, served: Served) ->
     second.keyboard.press("j")
     second.keyboard.press("Enter")
     expect(second.get_by_text("Second opinion, blind.")).to_be_visible()
-    expect(second.get_by_text("rita")).to_have_count(0)
+    expect(second.get_by_text("rita", exact=True)).to_have_count(0)
     expect(second.get_by_text("What the model says")).to_have_count(0)
     for key in ("j", "2", "2", "2", "2", "4"):
         second.keyboard.press(key)
@@ -186,10 +188,11 @@ def test_a_second_opinion_a_dispute_and_its_end(enter: Enter, served: Served) ->
 
     lead.goto(f"{served.url}/conversations")
     lead.keyboard.press("4")
+    lead.wait_for_url(re.compile(r"review=disputed$"))
     lead.keyboard.press("j")
     lead.keyboard.press("Enter")
     expect(lead.get_by_role("heading", name="Your decision")).to_be_visible()
-    expect(lead.locator("#turn-1")).to_contain_text("They differ on frustration")
+    expect(lead.locator("#turn-1")).to_contain_text(re.compile("They differ on .*frustration"))
     lead.keyboard.press("]")
     shoot(lead, "adjudication")
     lead.keyboard.press("Control+Enter")
@@ -230,17 +233,19 @@ def test_an_erased_conversation_says_so_and_leaves_what_was_typed(enter: Enter, 
 def test_what_a_message_says_is_never_done(enter: Enter, served: Served) -> None:
     served.say("evil", INJECTION, "furious " + "x" * 3000)
     page = enter("rita", "/conversations/evil")
-    expect(page.locator("#turn-1 .text")).to_contain_text("<script>window.owned=1</script>")
+    expect(page.locator("#turn-1 .text")).to_contain_text("<svg onload=window.owned=1>")
     page.keyboard.press("j")
     page.keyboard.press("e")
-    expect(page.locator("#turn-1 .moved")).to_contain_text("onerror=window.owned=1")
+    expect(page.locator("#turn-1 .moved")).to_contain_text("onload=window.owned=1")
     page.goto(f"{served.url}/conversations?text=evil")
     assert page.evaluate("window.owned") is None
 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_pages_are_open_to_everybody(enter: Enter, served: Served, look: str) -> None:
-    served.say("page", "hello there", "agent: yes?", "furious, I want a manager\n\n> On Monday you wrote:\n> soon", "soon")
+    served.say(
+        "page", "hello there", "agent: yes?", "furious, I want a manager\n\n> On Monday you wrote:\n> soon", "soon"
+    )
     page = enter("lena", bypass_csp=True, **LOOKS[look])
     for name, path in {
         "list": "/conversations?channel=chat",
@@ -250,7 +255,6 @@ def test_pages_are_open_to_everybody(enter: Enter, served: Served, look: str) ->
         "not-found": "/nothing",
     }.items():
         page.goto(served.url + path)
-        page.wait_for_load_state("networkidle")
         if name == "conversation":
             page.keyboard.press("j")
             page.keyboard.press("1")

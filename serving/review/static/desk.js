@@ -24,7 +24,7 @@
   }
 
   /* The list */
-  const links = () => all(".row .open");
+  const links = () => all(".row .into");
   function step(by) {
     const found = links(), here = found.indexOf(document.activeElement);
     const next = found[Math.min(Math.max(here < 0 ? (by > 0 ? 0 : found.length - 1) : here + by, 0), found.length - 1)];
@@ -106,7 +106,7 @@
   const go_to = { l: "/review/conversations?review=open", q: "/review/quality", t: "/review/team" };
   let after_g = false;
   const on_list = {
-    j: () => step(1), k: () => step(-1), o: () => document.activeElement.matches(".open") && document.activeElement.click(),
+    j: () => step(1), k: () => step(-1), o: () => document.activeElement.matches(".into") && document.activeElement.click(),
     r: () => refresh(), "/": () => { one(".filters").open = true; one("#search").focus(); },
   };
   const on_conversation = {
@@ -182,6 +182,7 @@
   document.addEventListener("htmx:finally:request", () => { forced = false; });
   document.addEventListener("htmx:after:swap", () => {
     localise(document);
+    one("#outcome input:not([type='hidden'])")?.focus();
     const fresh = one("#outcome [data-csrf]"), mine = one('#verdict input[name="reviewer"]');
     if (fresh && mine && fresh.dataset.reviewer !== mine.value) location.reload(); // somebody else's page begins anew
     else if (fresh) for (const field of all('input[name="csrf"]')) field.value = fresh.dataset.csrf;

@@ -371,6 +371,7 @@ def _figures(volume: int, n: int) -> Figures:
 class Pretend:
     """The desk with its parts at hand."""
 
+    secure: bool = False
     sessions: PretendSessions = field(default_factory=PretendSessions)
     listing: PretendListing = field(default_factory=PretendListing)
     reading: PretendReading = field(default_factory=PretendReading)

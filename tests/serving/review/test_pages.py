@@ -34,7 +34,7 @@ def desk() -> Pretend:
 
 @pytest.fixture
 def client(desk: Pretend) -> Iterator[TestClient]:
-    app = Starlette(routes=[Mount("/review", desk_pages(desk.desk, secure=False))])
+    app = Starlette(routes=[Mount("/review", desk_pages(desk.desk))])
     with TestClient(app, cookies={"simmer_desk": "rita"}, follow_redirects=False) as client:
         yield client
 

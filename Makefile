@@ -12,10 +12,10 @@ export HF_HUB_OFFLINE ?= 1
 # threads that wait without spinning: on a shared machine spinning ones slow training several times
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test check lint types tests train serve bench format clean
+.PHONY: help demo test check lint types tests train challenger serve bench torture format clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .venv/.complete: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -27,13 +27,17 @@ demo: .venv/.complete  ## from nothing to a scored, prioritised live queue
 	@python -m serving.demo
 
 # freed memory stays with the process: giving it back and asking again costs training a tenth of its speed (glibc)
-train: export MALLOC_TRIM_THRESHOLD_ := 8589934592
-train: export MALLOC_TOP_PAD_ := 67108864
-train: export MALLOC_MMAP_THRESHOLD_ := 33554432
+train challenger: export MALLOC_TRIM_THRESHOLD_ := 8589934592
+train challenger: export MALLOC_TOP_PAD_ := 67108864
+train challenger: export MALLOC_MMAP_THRESHOLD_ := 33554432
 train: .venv/.complete  ## run the pipeline: PROFILE=bundled, or PROFILE=public DATA=folder of corpora
 	@python -m pipeline.profile $(PROFILE) $(if $(DATA),--data '$(DATA)')
 	@dvc repro
-	@python -m training.register --alias champion --otherwise challenger
+	@python -m training.register --alias champion --otherwise challenger --current
+
+challenger: .venv/.complete  ## the same with what was reviewed since, beside the champion: simmer promote decides
+	@dvc repro
+	@python -m training.register --alias challenger
 
 serve: .venv/.complete  ## serve the trained model over HTTP until interrupted
 	@simmer serve
@@ -52,8 +56,12 @@ types: .venv/.complete
 tests: .venv/.complete
 	pytest
 
-bench: .venv/.complete  ## measure the scorer beside a plain transformers pipeline
-	@python benchmarks/throughput.py
+bench: .venv/.complete  ## measure engine, API and store beside others: a table and a plot
+	@python -m benchmarks
+
+torture: export SIMMER_TORTURE := long
+torture: .venv/.complete  ## kill servers and databases under load for a long while
+	@pytest tests/torture --timeout 3600
 
 format: .venv/.complete  ## format the code and fix what ruff can fix
 	ruff format .

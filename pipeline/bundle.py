@@ -22,6 +22,7 @@ from pipeline.engine import OpenVinoEngine
 from pipeline.files import sha256
 from pipeline.heads import Calibration, Floats
 from pipeline.predictor import Predictor
+from pipeline.reference import Reference
 from pipeline.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -56,7 +57,10 @@ class Golden(Config):
 
 
 class Card(Config):
-    """`bundle.json`: everything that serving must know and a reader may want to know about a model."""
+    """`bundle.json`: everything that serving must know and a reader may want to know about a model.
+
+    `reference` is what live messages are compared with; a bundle from before there was one has None.
+    """
 
     format: int
     profile: str
@@ -72,6 +76,7 @@ class Card(Config):
     mlflow_run_id: str
     golden_tolerance: float
     golden: tuple[Golden, ...]
+    reference: Reference | None = None
 
 
 class BundleRefused(ValueError):

@@ -8,11 +8,12 @@ Knows nothing of tokens or splits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.agreement import agreement, read_blind
 from pipeline.config import Config, current_profile, load_config
@@ -23,6 +24,7 @@ from pipeline.redact import redact
 from pipeline.sources import find_source, read_sources
 from pipeline.sources.bundled import BLIND
 from pipeline.sources.exports import Export, read_exports
+from pipeline.splits import draw
 from pipeline.stage import BUILD, CORPORA, METRICS, progress, run, write_json
 from pipeline.text import decode
 from pipeline.vocabulary import LabelError, Vocabulary, load_vocabulary
@@ -31,10 +33,14 @@ CONVERSATIONS = BUILD / "conversations.jsonl"
 
 
 class IngestConfig(Config):
-    """Which corpora and exports, and when two messages of the bundled corpus count as the same."""
+    """Which corpora and exports, and when two messages of the bundled corpus count as the same.
+
+    `held` names, of a corpus, the share of conversations that are held back for tests, whatever is added later.
+    """
 
     sources: tuple[str, ...]
     exports: tuple[Export, ...] = ()
+    held: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     near_duplicate: float = Field(ge=LEAST_OVERLAP)
     near_duplicate_words: int
 
@@ -45,6 +51,13 @@ class IngestConfig(Config):
             find_source(name)
         return names
 
+    @model_validator(mode="after")
+    def _held_are_read(self) -> IngestConfig:
+        for name in self.held:
+            if name not in self.sources:
+                raise ValueError(f"held: {name} is none of the sources")
+        return self
+
 
 class CorpusError(InputError):
     """The corpora break a rule; the message names the rows."""
@@ -53,12 +66,22 @@ class CorpusError(InputError):
 def ingest(config: IngestConfig, vocabulary: Vocabulary, folder: Path) -> list[Conversation]:
     """The profile's conversations, labels checked, personal data redacted. Raises CorpusError."""
     found = chain(read_sources(config.sources, folder), read_exports(config.exports, folder, vocabulary))
-    conversations = list(progress(found, "reading corpora"))
+    conversations = [hold_back(conversation, config.held) for conversation in progress(found, "reading corpora")]
     check_labels(conversations, vocabulary)
     check_ids(conversations)
     bundled = [c for c in conversations if c.meta.get("source") == "bundled"]
     check_near_duplicates(bundled, config)
     return [redacted(conversation) for conversation in progress(conversations, "redacting")]
+
+
+def hold_back(conversation: Conversation, shares: Mapping[str, float]) -> Conversation:
+    """The conversation, named a test one if it is among the share of its corpus that is held back.
+
+    Drawn from its id alone, so that one held back once stays so.
+    """
+    if draw(conversation.id) >= shares.get(str(conversation.meta.get("source")), 0.0):
+        return conversation
+    return conversation.model_copy(update={"meta": {**conversation.meta, "split": "test"}})
 
 
 def check_labels(conversations: Iterable[Conversation], vocabulary: Vocabulary) -> None:

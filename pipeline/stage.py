@@ -18,7 +18,9 @@ from pipeline.files import sha256
 BUILD = ROOT / "build"
 METRICS = ROOT / "metrics"
 CORPORA = ROOT / "data" / "corpora"
+BUNDLE = BUILD / "bundle"  # what the pipeline made last
 MODELS = ROOT / "models"
+CURRENT = MODELS / "current"  # what serves
 
 T = TypeVar("T")
 

@@ -49,7 +49,7 @@ class BatcherConfig(Config):
 
     streams: Literal["auto"] | int = "auto"
     threads: int = Field(default=1, ge=1)  # of each stream
-    batch_tokens: int = Field(default=256, ge=8)  # more is hardly faster, and whoever comes next waits for it
+    batch_tokens: int = Field(default=512, ge=8)  # more is hardly faster, and whoever comes next waits for it
     waiting_tokens: int = Field(default=8192, ge=8)
     request_tokens: int = Field(default=2048, ge=8)
     cache_entries: int = Field(default=8192, ge=0)

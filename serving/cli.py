@@ -29,6 +29,7 @@ from pipeline.sources.source import FormatChanged
 from pipeline.vocabulary import load_vocabulary
 from serving.config import ServeConfig, load_serve_config, served_bundle
 from serving.operation.registry import SourceUnavailable
+from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
 from serving.review.cli import reviewers_app, reviews_app
 from serving.routing.cli import app as policy_app
@@ -42,6 +43,7 @@ ERRORS_SHOWN = 20
 
 app = typer.Typer(
     name="simmer",
+    cls=WithPlugins,
     help="Reads live support conversations and puts the emotionally charged ones first.",
     no_args_is_help=True,
     add_completion=False,

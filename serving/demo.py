@@ -6,6 +6,7 @@ python -m serving.demo [--model models/current] [--rows 18]
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 from rich.console import Console, Group
@@ -40,19 +42,30 @@ class ScorerNotUp(RuntimeError):
 
 @contextmanager
 def running_scorer(model: Path) -> Iterator[str]:
-    """A scorer of its own on a free loopback port, stopped afterwards; its address. Raises ScorerNotUp."""
+    """A scorer of its own on a free loopback port, stopped afterwards; its address. Raises ScorerNotUp.
+
+    Its store is thrown away. Once it serves it is interrupted, not terminated: nobody else need notice before it stops.
+    """
+    port = _free_port()
+    with TemporaryDirectory(prefix="simmer-demo-") as folder:
+        given = ["--model", str(model.resolve()), "--port", str(port), "--store", f"sqlite:///{folder}/simmer.db"]
+        command = [sys.executable, "-m", "serving.cli", "serve", *given]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        stop = signal.SIGTERM  # while it loads an interrupt may be ignored: by what is run in the background
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_ready(address, server)
+            stop = signal.SIGINT
+            yield address
+        finally:
+            server.send_signal(stop)
+            server.communicate(timeout=30)
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "serving.cli", "serve", "--model", str(model.resolve()), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until_ready(address, server)
-        yield address
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
+        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(address: str, server: subprocess.Popen[str]) -> None:

@@ -9,13 +9,15 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from pipeline.bundle import BundleRefused
 from pipeline.config import CONFIGS
@@ -42,9 +44,12 @@ from serving.security.keys import loopback_only
 from serving.security.rates import RateLimiter
 from serving.security.verifier import Verifier, lookup_in
 from serving.store.conversations import waiting
-from serving.store.database import Database, open_database
+from serving.store.database import Database, open_database, vacuum_erased
+from serving.store.deliveries import counts
 from serving.store.reader import Reader
 from serving.store.writer import Writer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,19 +88,13 @@ def open_service(config: ServeConfig) -> Service:
 
     Raises BundleRefused, SourceUnavailable, ConfigError, PolicyMismatch, StoreRefused, StoreUnavailable, InputError.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # messages are short: threads cost more than they save
     metrics = Metrics()
     watch, models = _open_models(config, metrics)
     database = open_database(config.store.url)
     writer, reader = Writer(database), Reader(database)
     outgoing = Outgoing(config.events, writer, reader, now)
     scoring = ModelScoring(models, metrics)
-
-    def judge() -> Judge:
-        return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
-
-    conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
-    handling = Handling(writer, conversations.handy, judge, outgoing, now)
-    keeper = Keeper(reader, writer, judge, outgoing, now, config.store.keep_days)
     keyless = loopback_only(config.host)
     service = Service(
         config=config,
@@ -105,7 +104,7 @@ def open_service(config: ServeConfig) -> Service:
         database=database,
         writer=writer,
         reader=reader,
-        live=Live(conversations, handling, keeper, reader, judge, now),
+        live=_open_live(config, database, writer, reader, models, scoring, outgoing),
         outgoing=outgoing,
         metrics=metrics,
         tracing=open_tracing(config.tracing),
@@ -117,6 +116,24 @@ def open_service(config: ServeConfig) -> Service:
     _watch_gauges(service)
     _add_checks(service)
     return service
+
+
+def _open_live(
+    config: ServeConfig,
+    database: Database,
+    writer: Writer,
+    reader: Reader,
+    models: Models[LiveScorer],
+    scoring: ModelScoring,
+    outgoing: Outgoing,
+) -> Live:
+    def judge() -> Judge:
+        return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
+
+    conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
+    keeper = Keeper(reader, writer, judge, outgoing, now, partial(vacuum_erased, database), config.store.keep_days)
+    handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
+    return Live(conversations, handling, keeper, reader, judge, now)
 
 
 def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Models[LiveScorer]]:
@@ -192,13 +209,41 @@ def _add_checks(service: Service) -> None:
 
 
 def _watch_gauges(service: Service) -> None:
-    metrics, models = service.metrics, service.models
+    metrics, models, read = service.metrics, service.models, partial(_read, service.database)
     metrics.watch("simmer_engine_queue_depth", lambda: models.current.batcher.waiting)
     metrics.watch("simmer_store_queue_depth", service.writer.depth)
     metrics.watch("simmer_ready", lambda: float(service.health.report().ready))
+    metrics.watch("simmer_model_info", lambda: _name_of(models.current))
+    metrics.watch("simmer_model_refused", lambda: float(models.status().refused is not None))
+    metrics.watch("simmer_model_source_unavailable", lambda: float(models.status().unavailable is not None))
+    metrics.watch("simmer_waiting_conversations", lambda: read(_waiting_by_queue))
+    metrics.watch("simmer_oldest_wait_seconds", lambda: read(_oldest_wait))
+    metrics.watch("simmer_outbox_pending", lambda: read(_pending))
+    metrics.watch("simmer_outbox_dead", lambda: read(_dead))
 
 
-def waiting_now(service: Service) -> dict[str, tuple[int, datetime]]:
-    """How many wait in each queue, and since when. Raises the database's errors."""
-    with service.database.reading.begin() as connection:
-        return waiting(connection)
+def _read(database: Database, query: Callable[[Connection], T]) -> T:
+    with database.reading.begin() as connection:
+        return query(connection)
+
+
+def _name_of(model: LiveScorer) -> dict[tuple[str, ...], float]:
+    name = model.scorer.model
+    return {(name.version or "", name.bundle): 1.0}
+
+
+def _waiting_by_queue(connection: Connection) -> dict[tuple[str, ...], float]:
+    return {(queue,): float(count) for queue, (count, _) in waiting(connection).items()}
+
+
+def _oldest_wait(connection: Connection) -> float:
+    since = [oldest for _, oldest in waiting(connection).values()]
+    return max(0.0, (now() - min(since)).total_seconds()) if since else 0.0
+
+
+def _pending(connection: Connection) -> dict[tuple[str, ...], float]:
+    return {(webhook,): float(found.get("pending", 0)) for webhook, found in counts(connection).items()}
+
+
+def _dead(connection: Connection) -> float:
+    return float(sum(found.get("dead", 0) for found in counts(connection).values()))

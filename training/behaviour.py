@@ -20,7 +20,7 @@ from pipeline.conversation import Conversation
 from pipeline.encode import read_turn
 from pipeline.heads import Floats, choose, expected
 from pipeline.predictor import Predictor
-from pipeline.stage import MODELS, run, steps
+from pipeline.stage import BUNDLE, run, steps
 from training.suite import LEVELS, Case, Reading, Readings, Texts, load_suite
 from training.tracking import finish_stage
 
@@ -135,7 +135,7 @@ def main() -> None:
     config = load_config(BehaviourConfig, "train.yaml", "behaviour", current_profile())
     with steps("behaviour", 3) as begin:
         begin("bundle")
-        bundle = load_bundle(MODELS / "current", threads=2)
+        bundle = load_bundle(BUNDLE, threads=2)
         cases = load_suite(ROOT / config.suite, bundle.card.labels)
         begin("texts")
         found = read_texts(bundle.predictor, (text for case in cases for text in case.expectation.texts()))

@@ -24,7 +24,7 @@ from pipeline.ingest import IngestConfig
 from pipeline.sources import SOURCES, Source
 from pipeline.sources.exports import Export
 from pipeline.sources.signals import SECOND, load_signals, read_labels
-from pipeline.stage import CORPORA, METRICS, MODELS, read_json, run
+from pipeline.stage import BUNDLE, CORPORA, METRICS, read_json, run
 from pipeline.vocabulary import Vocabulary
 from training.checkpoint import MODEL, WEIGHTS
 from training.measures import figure_of, leading_name
@@ -206,7 +206,7 @@ def parameters(weights: Path) -> int:
 
 def load_facts(profile: str) -> Facts:
     """The facts of the current bundle; a metrics file that is not there is an empty one."""
-    bundle = read_card(MODELS / "current" / LAYOUT.card)
+    bundle = read_card(BUNDLE / LAYOUT.card)
     ingested = load_config(IngestConfig, "data.yaml", "ingest", profile)
     sources = tuple(SOURCES[name] for name in ingested.sources)
     files = {name: METRICS / f"{name}.json" for name in MEASURED}

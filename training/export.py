@@ -1,6 +1,6 @@
 """DVC stage `export`: the trained model as a bundle, and proof that the fast form says what the float form says.
 
-    python -m training.export            models/current, metrics/export.json
+    python -m training.export            build/bundle, metrics/export.json
 
 The int8 engine is the float ONNX model with its weights in eight bits; activations are quantised as they come
 (`pipeline.engine`). Where the two disagree on more labels, or in calibration, than the config allows, more of the model
@@ -36,16 +36,15 @@ from pipeline.ingest import CONVERSATIONS
 from pipeline.predictor import Predictor
 from pipeline.prepare import DATASET, PrepareConfig
 from pipeline.scores import expected_calibration_error
-from pipeline.stage import METRICS, MODELS, data_hash, read_json, run, steps, write_json
+from pipeline.stage import BUILD, BUNDLE, METRICS, data_hash, read_json, run, steps, write_json
 from pipeline.vocabulary import Vocabulary, load_vocabulary
 from pipeline.weights import TrainedEncoder
 from training.calibrate import read_calibration
 from training.checkpoint import MODEL, TOKENIZER, load_model
 from training.labelled import Labelled, encoded_rows, labelled
 from training.model import SimmerModel
+from training.reference import reference
 from training.tracking import RUN_FILE, finish_stage, git_revision
-
-CURRENT = MODELS / "current"
 
 
 class ExportConfig(Config):
@@ -200,19 +199,19 @@ def build(folder: Path, profile: str, config: ExportConfig, begin: Callable[[str
     shutil.copyfile(MODEL / TOKENIZER, folder / LAYOUT.tokenizer)
     encoding = load_config(PrepareConfig, "data.yaml", "prepare", profile).encoding
     exact = predictor(folder, LAYOUT.original, encoding, vocabulary, read_calibration())
-    reference, encoded = float_reference(exact, load_from_disk(str(DATASET)))
+    heard, encoded = float_reference(exact, load_from_disk(str(DATASET)))
     for plan in FLOAT_PLANS:
         begin("int8 engine")
         write_engine(folder / LAYOUT.original, folder / LAYOUT.engine, plan)
         fast = predictor(folder, LAYOUT.engine, encoding, vocabulary, exact.calibration)
-        heard = reference.with_logits(fast.logits(encoded).astype(np.float64))
-        report = parity(reference, heard, exact.calibration, config)
+        told = heard.with_logits(fast.logits(encoded).astype(np.float64))
+        report = parity(heard, told, exact.calibration, config)
         if not broken_heads(report, config):
             break
     check_parity(report, config)
-    begin("golden inputs")
-    golden = score_golden(golden_inputs(read_conversations(CONVERSATIONS), config.golden_rows), fast)
-    write_json(folder / LAYOUT.card, make_card(profile, fast, report, golden, config).model_dump(mode="json"))
+    begin("golden inputs and reference")
+    card = make_card(profile, fast, report, read_conversations(CONVERSATIONS), config)
+    write_json(folder / LAYOUT.card, card.model_dump(mode="json"))
     return {
         "bundle": write_manifest(folder),
         "kept_in_float": list(plan),
@@ -237,7 +236,11 @@ def float_reference(exact: Predictor, dataset: DatasetDict) -> tuple[Labelled, l
 
 
 def make_card(
-    profile: str, fast: Predictor, parity_report: dict[str, Any], golden: tuple[Golden, ...], config: ExportConfig
+    profile: str,
+    fast: Predictor,
+    parity_report: dict[str, Any],
+    conversations: Sequence[Conversation],
+    config: ExportConfig,
 ) -> Card:
     """Everything that `bundle.json` tells."""
     evaluation = read_json(METRICS / "evaluate.json")
@@ -255,7 +258,8 @@ def make_card(
         git_revision=git_revision(),
         mlflow_run_id=read_json(RUN_FILE)["run_id"],
         golden_tolerance=config.golden_tolerance,
-        golden=golden,
+        golden=score_golden(golden_inputs(conversations, config.golden_rows), fast),
+        reference=reference(load_from_disk(str(DATASET)), conversations, fast, config.languages),
     )
 
 
@@ -271,16 +275,15 @@ def main() -> None:
     config = load_config(ExportConfig, "train.yaml", "export", profile)
     nncf.set_log_level(logging.ERROR)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    MODELS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=MODELS) as name, steps("exporting", 4) as begin:
+    with tempfile.TemporaryDirectory(dir=BUILD) as name, steps("exporting", 4) as begin:
         folder = Path(name)
         metrics = build(folder, profile, config, begin)
         begin("replay")
         load_bundle(folder)
-        shutil.rmtree(CURRENT, ignore_errors=True)
-        CURRENT.mkdir()
+        shutil.rmtree(BUNDLE, ignore_errors=True)
+        BUNDLE.mkdir()
         for file in (*LAYOUT.hashed, LAYOUT.manifest):
-            (folder / file).rename(CURRENT / file)
+            (folder / file).rename(BUNDLE / file)
     finish_stage("export", config, metrics)
 
 

@@ -23,7 +23,7 @@ from pipeline.encode import Input, read_turn
 from pipeline.heads import Floats, choose
 from pipeline.scores import Measure, accuracy, flags_f1, quadratic_kappa, with_interval
 from pipeline.sources import SOURCES, read_sources
-from pipeline.stage import MODELS, progress
+from pipeline.stage import CURRENT, progress
 from pipeline.vocabulary import Labels, Vocabulary
 from training.measures import THREE, summed
 
@@ -116,7 +116,7 @@ def main() -> None:
     """Judge a bundle on the corpora of a folder."""
     parser = argparse.ArgumentParser(description="How a bundle does on labelled corpora of other people.")
     parser.add_argument("data", type=Path, help="folder of the corpora")
-    parser.add_argument("--model", type=Path, default=MODELS / "current", help="folder of the bundle")
+    parser.add_argument("--model", type=Path, default=CURRENT, help="folder of the bundle")
     parser.add_argument(
         "--source", nargs="*", default=[n for n, s in SOURCES.items() if s.files], choices=list(SOURCES)
     )

@@ -1,11 +1,12 @@
-"""Put the current bundle into MLflow's registry and move an alias to it.
+"""Put the bundle that the pipeline made last into MLflow's registry and move an alias to it.
 
-    python -m training.register [--alias champion] [--otherwise challenger]
+    python -m training.register [--alias champion] [--otherwise challenger] [--current]
 
-An alias is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can be
-registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model loads
-with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered again.
-Its version is written beside the bundle, where the scorer reads it.
+`@champion` is moved only to a bundle whose behaviour passes the gate (`training.behaviour`). One that does not pass can
+be registered without an alias, or under the alias named by `--otherwise`, which nothing serves. The registered model
+loads with `mlflow.pyfunc.load_model("models:/simmer@champion")`. A bundle that is registered already is not registered
+again. Its version is written beside the bundle, where the scorer reads it. Whether a bundle is as good as the champion
+is another question: see `training.promote`.
 """
 
 from __future__ import annotations
@@ -16,22 +17,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.bundle import LAYOUT, check_manifest
 from pipeline.config import ROOT, load_config
-from pipeline.stage import METRICS, read_json, write_json
+from pipeline.stage import BUNDLE, METRICS, read_json, write_json
 from training.behaviour import BehaviourConfig, Gate
 from training.cards import DATA_CARD, MODEL_CARD
-from training.export import CURRENT
-from training.tracking import connect, resume_run
+from training.registry import CHAMPION, DIGEST_TAG, NAME, Move, Registry, Version, open_registry, who
+from training.tracking import resume_run
 
-NAME = "simmer"
-DIGEST_TAG = "bundle"
 CODE = ("pipeline", "serving", "configs")
 
 
@@ -39,21 +37,26 @@ class PromotionRefused(ValueError):
     """A bundle to which no alias may be moved; the message says why, and names the families that fail too often."""
 
 
-def register(bundle: Path, alias: str | None, gated: bool = True) -> str:
-    """Register a bundle unless it is registered, point the alias at it; its version. `gated` asks the gate first.
+def register(bundle: Path, alias: str | None, gated: bool = True, current: bool = False) -> str:
+    """Register a bundle unless it is registered, and point the alias at it; its version.
 
-    Raises BundleRefused, and PromotionRefused before anything is registered.
+    `gated` asks the behaviour suite before `@champion` moves. As `@champion`, or where nothing serves yet, the bundle
+    becomes `models/current`. Raises BundleRefused, and PromotionRefused before anything is registered.
     """
     digest = check_manifest(bundle)
-    if alias and gated:
+    if alias == CHAMPION and gated:
         check_behaviour(digest, gate_of(bundle))
-    connect()
-    client = MlflowClient()
-    version = registered_version(client, digest) or log_bundle(client, bundle, digest)
-    if alias:
-        client.set_registered_model_alias(NAME, alias, version)
-    write_json(bundle / LAYOUT.registration, {"name": NAME, "version": version, "bundle": digest})
-    return version
+    registry = open_registry()
+    version = registry.find(digest) or log_bundle(registry, bundle, digest)
+    if alias == CHAMPION:
+        move = Move("register", who(), "trained, and within the bounds of the behaviour suite", datetime.now(UTC))
+        registry.crown(version, registry.at(CHAMPION), move)
+    elif alias:
+        registry.point(alias, version)
+    if current or not registry.current.exists():
+        registry.install(version)
+    write_json(bundle / LAYOUT.registration, {"name": NAME, "version": version.number, "bundle": digest})
+    return version.number
 
 
 def gate_of(bundle: Path) -> Gate:
@@ -75,14 +78,9 @@ def check_behaviour(digest: str, gate: Gate, metrics: Path = METRICS / "behaviou
         raise PromotionRefused("behaviour out of bounds: " + "; ".join(broken))
 
 
-def registered_version(client: MlflowClient, digest: str) -> str | None:
-    """The version under which this very bundle is registered, if it is."""
-    found: list[ModelVersion] = client.search_model_versions(f"name = '{NAME}' and tags.{DIGEST_TAG} = '{digest}'")
-    return str(found[0].version) if found else None
-
-
-def log_bundle(client: MlflowClient, bundle: Path, digest: str) -> str:
+def log_bundle(registry: Registry, bundle: Path, digest: str) -> Version:
     """Log the bundle as a model of its run, with its cards and the code that runs it, and register it; the version."""
+    client = registry.client
     about = description_of(digest)
     with resume_run(), quiet():
         for card in (MODEL_CARD, DATA_CARD) if about else ():
@@ -99,7 +97,7 @@ def log_bundle(client: MlflowClient, bundle: Path, digest: str) -> str:
     client.set_model_version_tag(NAME, version, DIGEST_TAG, digest)
     if about:
         client.update_model_version(NAME, version, description=about)
-    return version
+    return registry.numbered(version)
 
 
 def description_of(digest: str, metrics: Path = METRICS / "cards.json") -> str | None:
@@ -122,21 +120,22 @@ def quiet() -> Iterator[None]:
 
 
 def main() -> None:
-    """Register the current bundle; exit status 1 where the alias may not be moved to it."""
-    parser = argparse.ArgumentParser(description="Put the current bundle into MLflow's registry.")
+    """Register the bundle; exit status 1 where the alias may not be moved to it."""
+    parser = argparse.ArgumentParser(description="Put a bundle into MLflow's registry.")
     parser.add_argument("--alias", help="alias to move to it, such as champion")
     parser.add_argument("--otherwise", help="alias to move instead where the gate refuses, such as challenger")
-    parser.add_argument("--model", type=Path, default=CURRENT, help="folder of the bundle")
+    parser.add_argument("--model", type=Path, default=BUNDLE, help="folder of the bundle")
+    parser.add_argument("--current", action="store_true", help="make it models/current whatever the gate says")
     given = parser.parse_args()
     alias = given.alias
     try:
-        version = register(given.model, alias)
+        version = register(given.model, alias, current=given.current)
     except PromotionRefused as error:
         if not given.otherwise:
             sys.exit(f"error: @{alias} stays where it is: {error}")
         print(f"@{alias} stays where it is: {error}")
         alias = given.otherwise
-        version = register(given.model, alias, gated=False)
+        version = register(given.model, alias, gated=False, current=given.current)
     print(f"models:/{NAME}/{version}" + (f" is @{alias}" if alias else ""))
 
 

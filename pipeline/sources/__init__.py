@@ -19,6 +19,7 @@ from pipeline.sources import (
     complaint_tweets,
     empathic_replies,
     goemotions,
+    reviews,
     satisfaction,
     support_chats,
     support_chats_emotion,
@@ -39,6 +40,7 @@ SOURCES: dict[str, Source] = {
         goemotions.SOURCE,
         tweeteval.SOURCE,
         empathic_replies.SOURCE,
+        reviews.SOURCE,
     )
 }
 

@@ -7,11 +7,13 @@ A route says under `x-scope` what it asks of a key; a test holds that every rout
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +25,8 @@ from serving.security.limits import LocalOnly, refuse
 from serving.security.rates import RateLimiter, caller_of, retry_after
 from serving.security.verifier import TooManyAttempts, Unauthenticated, Verifier, bearer
 from serving.store.faults import StoreUnavailable
+
+_IDENTIFIER = re.compile(r"[\w.@:+-]{1,200}")  # what needs no closer look
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 DESK = "/review"
@@ -47,6 +51,28 @@ class ScopedRoute(APIRoute):
             return await handle(request)
 
         return checked
+
+
+class QuickRoute(ScopedRoute):
+    """A scoped route whose endpoint needs only the request and the path: without a query FastAPI's reading is skipped.
+
+    That reading costs a quarter of what an answer costs beside the model. What stands in the path is checked here.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        careful, endpoint = super().get_route_handler(), self.endpoint
+        needed = KeyScope((self.openapi_extra or {})["x-scope"])
+
+        async def quick(request: Request) -> Response:
+            path = request.path_params
+            if request.scope["query_string"] or not all(_IDENTIFIER.fullmatch(part) for part in path.values()):
+                return await careful(request)
+            if not request.state.principal.may(needed):
+                return await careful(request)
+            answer: Response = await endpoint(request, **path)
+            return answer
+
+        return quick
 
 
 class Access:
@@ -79,7 +105,7 @@ class Access:
         except TooManyAttempts as error:
             after = (("retry-after", retry_after(error.wait)),)
             await refuse(scope, send, 429, "too_many_requests", "too many wrong keys", after)
-        except StoreUnavailable:
+        except (StoreUnavailable, SQLAlchemyError):
             await refuse(scope, send, 503, "unavailable", "keys cannot be checked now", (("retry-after", "1"),))
         else:
             _remember(scope, principal)

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from serving.api.access import Access
 from serving.api.agents import agent_routes
 from serving.api.conversations import conversation_routes
+from serving.api.document import Documented, operation_id
 from serving.api.events import event_routes
-from serving.api.failures import ERRORS, add_failures
+from serving.api.failures import ANYWHERE, add_failures, failing
 from serving.api.metrics import HttpMetrics, metrics_routes
 from serving.api.middleware import RequestNumber
 from serving.api.operation import operation_routes
@@ -33,11 +34,12 @@ def create_app(service: Service) -> FastAPI:
         async with running(service):
             yield
 
-    app = FastAPI(
+    app = Documented(
         title="Simmer",
         version="1",
         summary="Sentiment, frustration, urgency and priority of support conversations",
-        responses={k: v for k, v in ERRORS.items() if k in (400, 401, 403, 413, 422, 429)},
+        responses=failing(*ANYWHERE),
+        generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
     add_failures(app)

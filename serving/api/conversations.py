@@ -15,16 +15,17 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from pipeline.conversation import MAX_ID
 from serving.answers import Answer
-from serving.api.access import ADMIN, READ, SCORE, ScopedRoute
-from serving.api.failures import ERRORS, Failure
+from serving.api.access import ADMIN, READ, SCORE, QuickRoute, ScopedRoute
+from serving.api.document import leading_to, request_body
+from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import actor_of, deadline_of, read_model
 from serving.explain import Explanation
-from serving.live.bodies import Body, Identifier, NewConversation, NewMessage
+from serving.live.bodies import IDENTIFIER, Body, Identifier, NewConversation, NewMessage, kept_text
 from serving.live.conversations import Said, job_of
 from serving.live.handling import Assigned
 from serving.live.lifecycle import summary
@@ -33,7 +34,7 @@ from serving.scoring import ModelScoring
 from serving.store.audit import Entry
 from serving.store.records import Record
 
-Id = Annotated[str, Path(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+Id = Annotated[str, Path(min_length=1, max_length=MAX_ID, pattern=IDENTIFIER)]
 
 
 class Standing(BaseModel):
@@ -117,35 +118,39 @@ class Assign(Body):
 class Resolve(Body):
     """What is to be remembered of how it ended."""
 
-    outcome: str | None = Field(default=None, max_length=MAX_ID)
-
-
-def request_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
-    """What the documentation says of a body that is read by hand."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
-
-
-def _may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: ERRORS[status] for status in statuses}
+    outcome: Annotated[str, Field(max_length=MAX_ID), AfterValidator(kept_text)] | None = None
 
 
 _TAKEN: dict[int | str, dict[str, Any]] = {
     200: {"model": LiveAnswer, "description": "it was here already: the same answer as before"},
-    **_may_fail(400, 409, 413, 422, 429, 503, 504),
+    **failing(*SENT, 409, 504),
 }
+
+_THIS = "$request.path.id"
+_AFTER = (
+    *("conversation", "put_conversation", "post_message"),
+    *("claim", "assign", "release", "resolve", "erase_conversation"),
+)
 
 
 def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
     """Routes over the conversations of a store."""
-    router = APIRouter(route_class=ScopedRoute, tags=["conversations"])
+    router = APIRouter(tags=["conversations"], responses=failing(*KEYED))
+    router.include_router(_taking(live))
+    router.include_router(_reading(live, scoring))
+    router.include_router(_handling(live))
+    return router
+
+
+def _taking(live: Live) -> APIRouter:
+    router = APIRouter(route_class=QuickRoute)
 
     @router.put(
         "/v1/conversations/{id}",
         response_model=LiveAnswer,
         status_code=201,
         responses=_TAKEN,
-        openapi_extra={**SCORE, **request_body(NewConversation)},
+        openapi_extra={**SCORE, **request_body(NewConversation), **leading_to(*_AFTER, id=_THIS)},
     )
     async def put_conversation(request: Request, id: Id) -> Response:
         """Take a conversation so far. Messages without an id are known by their place; none that is here is lost."""
@@ -157,20 +162,32 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
         response_model=LiveAnswer,
         status_code=201,
         responses=_TAKEN,
-        openapi_extra={**SCORE, **request_body(NewMessage)},
+        openapi_extra={
+            **SCORE,
+            **request_body(NewMessage),
+            **leading_to(*_AFTER, "explanation", id=_THIS, message="$response.body#/message"),
+        },
     )
     async def post_message(request: Request, id: Id) -> Response:
         """Take one message and score it in its context. The same id with the same body gets the same answer."""
         new = await read_model(request, NewMessage)
         return _said(await live.conversations.post(id, new, deadline_of(request)))
 
-    @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=_may_fail(404, 503), openapi_extra=READ)
+    return router
+
+
+def _reading(live: Live, scoring: ModelScoring) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
+
+    @router.get("/v1/conversations/{id}", response_model=Trajectory, responses=failing(404, 422), openapi_extra=READ)
     async def conversation(id: Id) -> Response:
         """Everything that was said, what is said of it, and what people did with it."""
         return _json(trajectory(*await live.read(id)))
 
     @router.get(
-        "/v1/conversations/{id}/messages/{message}/explanation", responses=_may_fail(404, 503), openapi_extra=READ
+        "/v1/conversations/{id}/messages/{message}/explanation",
+        responses=failing(400, 404, 422, 504),
+        openapi_extra=READ,
     )
     async def explanation(request: Request, id: Id, message: Id) -> Explanation:
         """Which words of a customer's message moved its scores, and which rules fired."""
@@ -180,18 +197,18 @@ def conversation_routes(live: Live, scoring: ModelScoring) -> APIRouter:
             raise Failure(404, f"there is no customer message {message}")
         return await scoring.explain(job_of(record.state, record.messages, index), deadline_of(request))
 
-    @router.delete("/v1/conversations/{id}", status_code=204, responses=_may_fail(404, 503), openapi_extra=ADMIN)
+    @router.delete("/v1/conversations/{id}", status_code=204, responses=failing(404, 422), openapi_extra=ADMIN)
     async def erase_conversation(request: Request, id: Id) -> Response:
         """Erase the conversation everywhere. The audit log keeps that it was erased."""
         await live.handling.erase(id, actor_of(request))
         return Response(status_code=204)
 
-    _add_handling(router, live)
     return router
 
 
-def _add_handling(router: APIRouter, live: Live) -> None:
-    may_fail = _may_fail(400, 404, 409, 422, 503)
+def _handling(live: Live) -> APIRouter:
+    router = APIRouter(route_class=ScopedRoute)
+    may_fail = failing(*SENT, 404, 409)
 
     @router.post("/v1/conversations/{id}/claim", responses=may_fail, openapi_extra={**SCORE, **request_body(Claim)})
     async def claim(request: Request, id: Id) -> Assignment:
@@ -205,7 +222,7 @@ def _add_handling(router: APIRouter, live: Live) -> None:
         wanted = await read_model(request, Assign)
         return assignment(await live.handling.assign(id, actor_of(request), wanted.agent))
 
-    @router.post("/v1/conversations/{id}/release", responses=may_fail, openapi_extra=SCORE)
+    @router.post("/v1/conversations/{id}/release", responses=failing(404, 409, 422), openapi_extra=SCORE)
     async def release(request: Request, id: Id) -> Summary:
         """The agent gives the conversation back to the queue."""
         return Summary(**summary(await live.handling.release(id, actor_of(request))))
@@ -216,13 +233,14 @@ def _add_handling(router: APIRouter, live: Live) -> None:
         wanted = await read_model(request, Resolve)
         return Summary(**summary(await live.handling.resolve(id, wanted.outcome, actor_of(request))))
 
+    return router
+
 
 def _said(said: Said) -> Response:
     answer = said.message.answer or {}
-    body = orjson.dumps({**answer, "message": said.message.id, "conversation": summary(said.state)})
     if said.replayed:
-        return Response(body, 200, {"idempotent-replay": "true"}, "application/json")
-    return Response(body, 201, media_type="application/json")
+        return Response(orjson.dumps(answer), 200, {"idempotent-replay": "true"}, "application/json")
+    return Response(orjson.dumps({**answer, "conversation": summary(said.state)}), 201, media_type="application/json")
 
 
 def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
@@ -235,13 +253,18 @@ def trajectory(record: Record, history: Sequence[Entry]) -> dict[str, Any]:
                 "role": message.role,
                 "text": message.text,
                 "at": message.at,
-                "answer": message.standing,
+                "answer": _judged(message.standing),
                 "revised": message.revised is not None,
             }
             for message in record.messages
         ],
         "history": [{"at": one.at, "actor": one.actor, "action": one.action, "detail": one.detail} for one in history],
     }
+
+
+def _judged(answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was said of a message, without the conversation as it was then."""
+    return answer and {name: value for name, value in answer.items() if name in Answer.model_fields}
 
 
 def assignment(given: Assigned) -> Assignment:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 from fastapi import APIRouter, Header, Path, Query
@@ -14,16 +14,19 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from serving.api.access import ScopedRoute
-from serving.api.failures import ERRORS, Failure
+from pipeline.conversation import MAX_ID
+from serving.api.access import ADMIN, READ, ScopedRoute
+from serving.api.failures import KEYED, Failure, failing
 from serving.events.config import WebhookConfig
 from serving.events.outgoing import Outgoing
 from serving.events.stream import EventStream
+from serving.live.bodies import IDENTIFIER
 from serving.store import deliveries
 from serving.store.outbox import KINDS, Kind
 
 LARGEST_ID = 2**63 - 1
-READ, ADMIN = {"x-scope": "read"}, {"x-scope": "admin"}
+Name = Annotated[str, Path(max_length=MAX_ID, pattern=IDENTIFIER)]
+RETRY_AFTER_S = 5.0
 _CURSOR = re.compile(r"([0-9]{1,18})\.([a-z0-9][a-z0-9_-]{0,63})")
 
 
@@ -78,7 +81,7 @@ class Revived(BaseModel):
 
 def event_routes(outgoing: Outgoing) -> APIRouter:
     """Events as a stream, and the state of the webhooks."""
-    router = APIRouter(route_class=ScopedRoute)
+    router = APIRouter(route_class=ScopedRoute, tags=["events"], responses=failing(*KEYED))
     _add_stream(router, outgoing)
     _add_webhooks(router, outgoing)
     return router
@@ -88,7 +91,7 @@ def _add_stream(router: APIRouter, outgoing: Outgoing) -> None:
     @router.get(
         "/v1/events",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 503: ERRORS[503]},
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failing(422)},
         openapi_extra=READ,
     )
     async def events(
@@ -108,19 +111,19 @@ def _add_stream(router: APIRouter, outgoing: Outgoing) -> None:
         wanted = None if kinds is None else _kinds(kinds)
         position = await outgoing.feed.locate(start)
         if outgoing.feed.full:
-            raise Failure(503, "as many streams are open as may be; try again shortly")
+            raise Failure(503, "as many streams are open as may be; try again shortly", retry_after=RETRY_AFTER_S)
         return EventStream(outgoing.feed, position, wanted)
 
 
 def _add_webhooks(router: APIRouter, outgoing: Outgoing) -> None:
     names = {webhook.name for webhook in outgoing.config.webhooks}
 
-    @router.get("/v1/webhooks", responses={503: ERRORS[503]}, openapi_extra=ADMIN)
+    @router.get("/v1/webhooks", openapi_extra=ADMIN)
     async def webhooks() -> Webhooks:
         """The webhooks of the configuration, and how each fares."""
         return await outgoing.reader.run(partial(_states, outgoing.config.webhooks))
 
-    @router.get("/v1/webhooks/dead", responses={503: ERRORS[503]}, openapi_extra=ADMIN)
+    @router.get("/v1/webhooks/dead", responses=failing(422), openapi_extra=ADMIN)
     async def dead(
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
@@ -141,15 +144,13 @@ def _add_webhooks(router: APIRouter, outgoing: Outgoing) -> None:
         outgoing.notify()
         return Revived(retried=count)
 
-    refused: dict[int | str, dict[str, Any]] = {404: ERRORS[404], 503: ERRORS[503]}
-
-    @router.post("/v1/webhooks/{name}/retry", responses=refused, openapi_extra=ADMIN)
-    async def retry_all(name: str) -> Revived:
+    @router.post("/v1/webhooks/{name}/retry", responses=failing(404, 422), openapi_extra=ADMIN)
+    async def retry_all(name: Name) -> Revived:
         """Try every dead delivery of a webhook again, from the first attempt on."""
         return await revive(name, None)
 
-    @router.post("/v1/webhooks/{name}/dead/{event}/retry", responses=refused, openapi_extra=ADMIN)
-    async def retry(name: str, event: Annotated[int, Path(ge=1, le=LARGEST_ID)]) -> Revived:
+    @router.post("/v1/webhooks/{name}/dead/{event}/retry", responses=failing(404, 422), openapi_extra=ADMIN)
+    async def retry(name: Name, event: Annotated[int, Path(ge=1, le=LARGEST_ID)]) -> Revived:
         """Try one dead delivery again."""
         return await revive(name, event)
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from serving.batcher import DeadlinePassed, Overloaded
+from serving.batcher import Closed, DeadlinePassed, EngineFailed, Overloaded
 from serving.live.conversations import Contradiction, Full, NotThere
 from serving.live.handling import NobodyFits, UnknownAgent
 from serving.live.lifecycle import NotNow
@@ -28,10 +28,10 @@ CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    408: "too_slow",
+    408: "timeout",
     409: "conflict",
     413: "too_large",
-    414: "address_too_long",
+    414: "target_too_long",
     415: "unsupported_encoding",
     422: "invalid",
     429: "too_many_requests",
@@ -83,44 +83,59 @@ def failure_of(error: Exception) -> Failure | None:
             return Failure(429, "more messages wait to be scored than may; try again shortly", None, error.retry_after)
         case DeadlinePassed():
             return Failure(504, "the message was not scored before its caller stopped waiting")
+        case EngineFailed() | Closed():
+            return Failure(503, "the model cannot answer now; nothing was acknowledged, send the same again", None, 1)
         case StoreBusy():
             return Failure(429, "more writes wait than may; try again shortly", None, 1)
         case StoreUnavailable() | Stale():
-            return Failure(503, "the store cannot be reached now; nothing was taken in, try again", None, 1)
+            return Failure(
+                503, "the store cannot be reached now; nothing was acknowledged, send the same again", None, 1
+            )
     return None
 
 
 EXPECTED = (
     *(Failure, NotThere, UnknownAgent, NobodyFits, Contradiction, NotNow, Full),
-    *(Overloaded, DeadlinePassed, StoreUnavailable, Stale),
+    *(Overloaded, DeadlinePassed, EngineFailed, Closed, StoreUnavailable, Stale),
 )
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorEnvelope, "description": name.replace("_", " ")} for status, name in CODES.items()
 }
 
+ANYWHERE = (413, 414, 415, 431)  # whatever is asked for: a body, a target or headers that are too much
+KEYED = (401, 403, 429, 503)  # wherever a key is asked for: without one, without its scope, too often, without a store
+SENT = (400, 408, 422)  # where a body is read: no JSON, too slow, not what was asked for
+
+
+def failing(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the documentation says of a route that may fail with these statuses."""
+    return {status: ERRORS[status] for status in statuses}
+
+
+def envelope(
+    request: Request,
+    status: int,
+    message: str,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer that tells of a failure."""
+    number = getattr(request.state, "request_id", "")
+    problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
+    shown = {**(headers or {}), "x-request-id": number}
+    return JSONResponse(ErrorEnvelope(error=problem).model_dump(), status, shown)
+
 
 def add_failures(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
-
-    def envelope(
-        request: Request,
-        status: int,
-        message: str,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> JSONResponse:
-        number = getattr(request.state, "request_id", "")
-        problem = Problem(code=CODES.get(status, "error"), message=message, field=field, request_id=number)
-        return JSONResponse(
-            ErrorEnvelope(error=problem).model_dump(), status, {**(headers or {}), "x-request-id": number}
-        )
 
     async def expected(request: Request, error: Exception) -> JSONResponse:
         failure = failure_of(error)
         assert failure is not None
         if failure.status == 503:
-            logger.warning("request %s: %s", getattr(request.state, "request_id", ""), error)
+            number = getattr(request.state, "request_id", "")
+            logger.warning("not available", extra={"request_id": number, "reason": type(error).__name__})
         return envelope(request, failure.status, failure.message, failure.field, failure.headers)
 
     for kind in EXPECTED:
@@ -139,5 +154,5 @@ def add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
-        logger.exception("request %s failed", getattr(request.state, "request_id", ""))
+        logger.exception("an error of ours", extra={"request_id": getattr(request.state, "request_id", "")})
         return envelope(request, 500, "an error of ours; quote the request id when reporting it")

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.access import ScopedRoute
+from serving.api.access import READ, ScopedRoute
+from serving.api.failures import KEYED, failing
 from serving.operation.metrics import Metrics
 from serving.operation.routes import method_of, route_template
 
@@ -18,13 +19,13 @@ LEFT = "499"  # the caller went away before an answer began
 
 def metrics_routes(metrics: Metrics) -> APIRouter:
     """What Prometheus asks."""
-    router = APIRouter(route_class=ScopedRoute)
+    router = APIRouter(route_class=ScopedRoute, tags=["operation"])
 
     @router.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-        openapi_extra={"x-scope": "read"},
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failing(*KEYED)},
+        openapi_extra=READ,
     )
     def exposition(request: Request) -> Response:
         """Counts and timings in Prometheus's text format, or OpenMetrics where it is asked for."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from serving.api.access import READ, ScopedRoute
-from serving.api.failures import ERRORS, Failure
+from serving.api.failures import KEYED, Failure, failing
 from serving.operation.health import CheckResult
 from serving.operation.models import ModelStatus
 from serving.routing.watch import PolicyStatus
@@ -41,9 +41,9 @@ class Readiness(BaseModel):
 
 def operation_routes(service: Service) -> APIRouter:
     """What those who run the scorer ask it."""
-    router = APIRouter(route_class=ScopedRoute)
+    router = APIRouter(route_class=ScopedRoute, tags=["operation"])
 
-    @router.get("/v1/model", openapi_extra=READ)
+    @router.get("/v1/model", responses=failing(*KEYED), openapi_extra=READ)
     def model() -> ModelAnswer:
         """Which model speaks, and how good it was on conversations held back from training."""
         bundle = service.models.current.scorer.bundle
@@ -62,22 +62,25 @@ def operation_routes(service: Service) -> APIRouter:
             mlflow_run_id=card.mlflow_run_id,
         )
 
-    @router.get("/v1/policy", openapi_extra=READ)
+    @router.get("/v1/policy", responses=failing(*KEYED), openapi_extra=READ)
     def policy() -> PolicyStatus:
         """Which policy decides, since when, and why the file as it now is was refused, if it was."""
         return service.watch.status()
 
+    _add_health(router, service)
+    return router
+
+
+def _add_health(router: APIRouter, service: Service) -> None:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses={503: ERRORS[503]})
+    @router.get("/readyz", responses=failing(503))
     async def readyz() -> Readiness:
         """The model is able: golden inputs were scored a moment ago as at export, and the store can be written to."""
         report = await service.health.ask()
         if not report.ready:
             raise Failure(503, report.reason or "not ready")
         return Readiness(status="ready", checks=report.checks, model=service.models.status())
-
-    return router

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+import re
 import struct
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,16 +15,21 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from pipeline.conversation import MAX_ID
 from serving.api.access import READ, ScopedRoute
 from serving.api.conversations import Summary
-from serving.api.failures import ERRORS, Failure
+from serving.api.document import leading_to
+from serving.api.failures import KEYED, Failure, failing
+from serving.live.bodies import IDENTIFIER, PLAIN
 from serving.live.lifecycle import decided, summary
 from serving.live.live import Live
 from serving.store.conversations import Filter
 from serving.store.records import State
 
+NO_CURSOR = "not a cursor that a page of this queue gave"
 MOST = 200  # conversations in one page
-Word = Annotated[str | None, Query(max_length=200)]
+LONGEST_CURSOR = 1_200  # characters; an id may take 800 bytes
+Word = Annotated[str | None, Query(max_length=200, pattern=PLAIN)]
 
 
 class Waiting(Summary):
@@ -41,9 +48,14 @@ class Page(BaseModel):
 
 def queue_routes(live: Live) -> APIRouter:
     """Routes over the queue."""
-    router = APIRouter(route_class=ScopedRoute, tags=["queue"])
+    router = APIRouter(route_class=ScopedRoute, tags=["queue"], responses=failing(*KEYED))
 
-    @router.get("/v1/queue", response_model=Page, responses={k: ERRORS[k] for k in (422, 503)}, openapi_extra=READ)
+    @router.get(
+        "/v1/queue",
+        response_model=Page,
+        responses=failing(422),
+        openapi_extra={**READ, **leading_to("conversation", "assign", "resolve", id="$response.body#/items/0/id")},
+    )
     async def queue(
         queue: Word = None,
         channel: Word = None,
@@ -51,7 +63,7 @@ def queue_routes(live: Live) -> APIRouter:
         signal: Word = None,
         status: Literal["open"] = "open",
         limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
-        cursor: Word = None,
+        cursor: Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="`next` of the page before")] = None,
     ) -> Response:
         """Conversations that wait for a person, hottest first. `signal` is a reason code, such as `churn_threat`."""
         chosen = Filter(status=status, queue=queue, channel=channel, language=language, signal=signal)
@@ -85,6 +97,9 @@ def _position(cursor: str | None) -> tuple[float, str] | None:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
-        return struct.unpack(">d", raw[:8])[0], raw[8:].decode()
-    except (binascii.Error, struct.error, UnicodeError, ValueError):
-        raise Failure(422, "not a cursor that a page of this queue gave", "cursor") from None
+        rank, identifier = struct.unpack(">d", raw[:8])[0], raw[8:].decode()
+    except (binascii.Error, struct.error, ValueError):
+        raise Failure(422, NO_CURSOR, "cursor") from None
+    if not math.isfinite(rank) or len(identifier) > MAX_ID or not re.fullmatch(IDENTIFIER, identifier):
+        raise Failure(422, NO_CURSOR, "cursor")
+    return rank, identifier

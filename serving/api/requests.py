@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from serving.api.failures import Failure
 from serving.security.keys import LOOPBACK, Principal
 from serving.security.limits import TooDeep, check_depth
 
+_HALF = re.compile("[\ud800-\udfff]")
 MOST_DEPTH = 16  # of nested JSON, in what has no deep parts
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,26 +28,31 @@ async def read_model(request: Request, model: type[M]) -> M:
 
 
 def parse(model: type[M], body: bytes) -> M:
-    """A body as a model. Raises Failure 400 where it is no JSON, 422 naming the field."""
+    """A body as a model, its values of the kinds asked for: `true` is no number, nor is "5".
+
+    Raises Failure 400 where it is no JSON, 422 naming the field.
+    """
     try:
         check_depth(body, MOST_DEPTH)
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except TooDeep as error:
         raise Failure(400, str(error)) from None
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
             raise _invalid(error) from None
-    # what only a lenient reader takes: half an emoji, cut off by a client, becomes "?"
-    spelt = json.dumps(decode(body, MOST_DEPTH), ensure_ascii=False).encode("utf-8", "replace")
+    # what only a lenient reader takes: half an emoji, cut off by a client, is marked as lost
+    spelt = _HALF.sub("\ufffd", json.dumps(decode(body, MOST_DEPTH), ensure_ascii=False))
     try:
-        return model.model_validate_json(spelt)
+        return model.model_validate_json(spelt, strict=True)
     except ValidationError as error:
         raise _invalid(error) from None
 
 
 def _invalid(error: ValidationError) -> Failure:
     first = error.errors(include_url=False, include_input=False)[0]
-    return Failure(422, describe(error), ".".join(str(part) for part in first["loc"]) or None)
+    return Failure(
+        422, describe(error).replace("Value error, ", ""), ".".join(str(part) for part in first["loc"]) or None
+    )
 
 
 def deadline_of(request: Request) -> float | None:

@@ -21,9 +21,9 @@ from pipeline.conversation import (
     writable,
 )
 from serving.answers import Answer
-from serving.api.access import SCORE, ScopedRoute
+from serving.api.access import SCORE, QuickRoute
 from serving.api.body import as_json, decode, read_body
-from serving.api.failures import ERRORS, Failure
+from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import deadline_of
 from serving.config import LimitsConfig
 from serving.examples import ANSWER, REQUESTS
@@ -63,13 +63,13 @@ class Explained(Answer):
 
 def score_routes(scoring: ModelScoring, limits: LimitsConfig) -> APIRouter:
     """Scoring without a store."""
-    router = APIRouter(route_class=ScopedRoute)
+    router = APIRouter(route_class=QuickRoute, tags=["score"], responses=failing(*KEYED))
 
     @router.post(
         "/v1/score",
         response_model=Answer | Turns | Results | Explained,
         response_description="an answer, or results in the order of the request",
-        responses={200: {"content": {"application/json": {"example": ANSWER}}}, 429: ERRORS[429], 504: ERRORS[504]},
+        responses={200: {"content": {"application/json": {"example": ANSWER}}}, **failing(*SENT, 504)},
         openapi_extra={
             **SCORE,
             "requestBody": {"required": True, "content": {"application/json": _request_schema()}},
@@ -145,31 +145,41 @@ def _parse(row: object, index: int) -> Conversation | RowProblem:
 
 
 def _request_schema() -> dict[str, Any]:
+    conversation = _conversation_schema()
+    row = {"description": "one that cannot be read is answered with why, in its place"}
+    many = {
+        "type": "object",
+        "required": ["conversations"],
+        "additionalProperties": False,
+        "properties": {"conversations": {"type": "array", "items": {"anyOf": [conversation, row]}, "minItems": 1}},
+    }
+    return {"schema": {"oneOf": [conversation, many]}, "examples": REQUESTS}
+
+
+def _conversation_schema() -> dict[str, Any]:
+    identifier, text = {"type": "string", "maxLength": MAX_ID}, {"type": "string", "maxLength": MAX_TEXT}
     turn = {
         "type": "object",
         "required": ["role", "text"],
         "properties": {
             "role": {"enum": list(get_args(Role))},
-            "text": {"type": "string", "maxLength": MAX_TEXT},
+            "text": text,
             "at": {"type": "string", "format": "date-time"},
-            "id": {"type": "string"},
+            "id": identifier,
         },
     }
-    conversation = {
+    meta = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
+    return {
         "type": "object",
         "required": ["id"],
+        "additionalProperties": False,
+        "oneOf": [{"required": ["text"]}, {"required": ["turns"]}],
         "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID},
-            "text": {"type": "string", "description": "one customer message, instead of turns"},
+            "id": {**identifier, "minLength": 1},
+            "text": {**text, "description": "one customer message, instead of turns"},
             "channel": {"enum": list(get_args(Channel)), "default": "chat"},
-            "language": {"type": "string"},
+            "language": {"type": "string", "maxLength": 20},
             "turns": {"type": "array", "items": turn, "minItems": 1},
-            "meta": {"type": "object", "description": "waiting_minutes raises priority"},
+            "meta": {**meta, "description": "waiting_minutes raises priority"},
         },
     }
-    many = {
-        "type": "object",
-        "required": ["conversations"],
-        "properties": {"conversations": {"type": "array", "items": conversation}},
-    }
-    return {"schema": {"oneOf": [conversation, many]}, "examples": REQUESTS}

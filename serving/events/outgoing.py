@@ -95,7 +95,7 @@ class Outgoing:
             try:
                 await self.tidy_up()
             except Exception as error:  # most likely the store's; it is done next time
-                logger.warning("old events are not removed: %s", type(error).__name__)
+                logger.warning("old events are not removed", extra={"reason": type(error).__name__})
             await asyncio.sleep(self.config.upkeep_s)
 
     async def tidy_up(self) -> None:

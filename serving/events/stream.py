@@ -132,7 +132,7 @@ class Feed:
             newest = self._newest()
             found = await self.reader.run(lambda connection: outbox.since(connection, newest, self.config.page))
         except Exception as error:  # whatever it is, a poller goes on
-            logger.warning("events cannot be read: %s", type(error).__name__)
+            logger.warning("events cannot be read", extra={"reason": type(error).__name__})
             return
         if found:
             self._keep(found)
@@ -192,14 +192,15 @@ class EventStream(Response):
 
 async def frames(feed: Feed, position: Position, kinds: Collection[str] | None) -> AsyncIterator[bytes]:
     """What a stream says: events as they come, a heartbeat while none do, until the server ends."""
-    yield f"retry: {RETRY_MS}\n\n".encode() + _gap(position)
+    # the id from the start, so that a stream lost before its first event resumes from there too
+    yield f"retry: {RETRY_MS}\nid: {position.after}\n\n".encode() + _gap(position)
     after, told = position.after, position.after
     while not feed.draining:
         news, before = feed.news, after
         try:
             found, after = await feed.page(after, kinds)
         except Exception as error:  # the store is away; the client need not notice
-            logger.warning("a stream waits for the store: %s", type(error).__name__)
+            logger.warning("a stream waits for the store", extra={"reason": type(error).__name__})
             found = []
         if found:
             told = found[-1].id

@@ -1,9 +1,9 @@
 """Delivers the outbox to webhooks: at least once, each webhook for itself, so that one that hangs holds back no other.
 
 A courier per webhook takes what is due in small lots, sends it and marks it, again and again; it wakes when events
-were committed in this process and looks for others' every second. Events of a conversation are sent in their order as
-far as they are due together, but one that is tried again comes late: consumers sort by event id, and drop what they
-have seen. A target that answers 410 gets that event no more; the next is tried all the same, once.
+were committed in this process and looks for others' every second. A process sends the events of a conversation in
+their order, but one that is tried again, or that another process sends, comes when it can: consumers sort by event id,
+and drop what they have seen. A target that answers 410 gets that event no more; the next is tried all the same, once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from serving.store.writer import Writer
 logger = logging.getLogger("simmer.events")
 
 Clock = Callable[[], datetime]
+LOT = 50  # deliveries taken at once, and waiting in memory at most
 _RELEASE_S = 1.0  # how long the end may take to give back what was not sent
 
 
@@ -48,8 +49,12 @@ class Courier:
     chance: Random = field(default_factory=Random)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: dict[asyncio.Task[None], Sequence[Delivery]] = field(default_factory=dict)
+    _slots: asyncio.Semaphore = field(init=False)
     _last: bool = False  # what is due now is still sent, then no more
     _failing: bool = False
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.config.in_flight)
 
     def wake(self) -> None:
         """Look for deliveries now."""
@@ -64,8 +69,8 @@ class Courier:
         """Deliver until told to finish. Whatever goes wrong is logged and tried again."""
         while True:
             self._woken.clear()
-            free = self.config.in_flight - sum(map(len, self._sending.values()))
-            taken = await self._take(free) if free > 0 else []
+            free = LOT - sum(map(len, self._sending.values()))
+            taken = await self._take(free) if free >= LOT // 2 else []
             for some in _by_conversation(taken):
                 self._send(some)
             if self._last and not taken and not self._sending:
@@ -80,10 +85,9 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         if unsent:
-            give_back = partial(deliveries.give_back, webhook=self.config.name, numbers=unsent)
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_RELEASE_S):
-                    await self.writer.run(give_back)
+                    await self._give_back(unsent)
 
     async def _take(self, limit: int) -> list[Delivery]:
         name, now = self.config.name, self.now()
@@ -94,14 +98,16 @@ class Courier:
             taken = await self.writer.run(take)
         except Exception as error:  # most likely the store's; whatever it is, a courier goes on
             if not self._failing:
-                logger.warning("webhook %s waits for the store: %s", name, type(error).__name__)
+                logger.warning("a webhook waits for the store", extra={"webhook": name, "reason": type(error).__name__})
             self._failing = True
             return []
         self._failing = False
         return taken
 
     def _send(self, some: Sequence[Delivery]) -> None:
-        task = asyncio.create_task(self._deliver(some))
+        conversation = some[0].event.conversation
+        before = [task for task, others in self._sending.items() if others[0].event.conversation == conversation]
+        task = asyncio.create_task(self._deliver(some, before))
         self._sending[task] = some
         task.add_done_callback(self._sent)
 
@@ -109,22 +115,31 @@ class Courier:
         self._sending.pop(task, None)
         self.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("webhook %s: a delivery is not marked: %s", self.config.name, type(error).__name__)
+            said = {"webhook": self.config.name, "reason": type(error).__name__}
+            logger.warning("what became of a delivery is not written", extra=said)
 
-    async def _deliver(self, some: Sequence[Delivery]) -> None:
+    async def _deliver(self, some: Sequence[Delivery], before: Collection[asyncio.Task[None]]) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * self.config.timeout_s
-        for one in some:
-            if loop.time() > end:
-                return  # the lease would run out meanwhile; somebody takes them again
-            outcome = await attempt(self.client, self.config, one.event, self.now())
+        if before:
+            await asyncio.wait(before)
+        for index, one in enumerate(some):
+            async with self._slots:
+                if loop.time() > end:  # the lease might run out meanwhile
+                    await self._give_back([left.event.id for left in some[index:]])
+                    return
+                outcome = await attempt(self.client, self.config, one.event, self.now())
             await self.writer.run(self._mark(one, outcome), key=f"delivery {one.event.id:020}")
+
+    async def _give_back(self, numbers: Collection[int]) -> None:
+        await self.writer.run(partial(deliveries.give_back, webhook=self.config.name, numbers=numbers))
 
     def _mark(self, one: Delivery, outcome: Outcome) -> Callable[..., None]:
         name, number, tried = self.config.name, one.event.id, one.attempts + 1
         if outcome.error is None:
             return partial(deliveries.mark_delivered, webhook=name, number=number)
-        logger.info("webhook %s, event %d, attempt %d: %s", name, number, tried, outcome.error)
+        said = {"webhook": name, "event_id": number, "attempt": tried, "reason": outcome.error}
+        logger.info("a webhook did not take an event", extra=said)
         if outcome.final or tried >= self.config.attempts:
             return partial(deliveries.mark_dead, webhook=name, number=number, error=outcome.error)
         wait = timedelta(seconds=retry_wait(self.config, tried, outcome.wait_s, self.chance))

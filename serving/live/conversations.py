@@ -6,9 +6,10 @@ names. Knows nothing of HTTP.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from pipeline.conversation import Channel, Conversation, Turn
 from serving.answers import Answer
 from serving.live import lifecycle
-from serving.live.bodies import MOST_TURNS, NewConversation, NewMessage, digest, kept_text
+from serving.live.bodies import MOST_META, MOST_TURNS, Heard, NewConversation, NewMessage, heard, kept_text
 from serving.live.handy import Handy, Turns
 from serving.live.judging import Judge
 from serving.scorer import Job
@@ -27,6 +28,7 @@ from serving.store.records import Message, Record, State
 from serving.store.writer import Writer
 
 TRIES = 8  # of a change that another replica's came before
+OFFLOADED = 20_000  # characters; redacting as many takes tens of milliseconds
 CONTEXT_READ = 32  # turns before a message that its scoring may look at
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class Contradiction(ValueError):
 
 
 class Full(ValueError):
-    """The conversation has as many messages as one may have."""
+    """The conversation has as many messages, or as much to be said of it, as one may have."""
 
 
 class Scoring(Protocol):
@@ -106,15 +108,17 @@ class Conversations:
         Raises Contradiction, Full, StoreUnavailable, and what the scoring raises.
         """
 
+        given = await _heard([new])
+
         async def attempt(record: Record | None) -> Said:
+            if record and record.message(new.id):
+                record = await self._read(identifier)  # what stands now, if it was not erased: the store knows
             known = record.message(new.id) if record else None
             if record and known:
-                self.handy.put(record)
-                _must_be(known, new)
+                _must_be(known, given[0])
                 return Said(record.state, known, replayed=True)
-            record = record or self._begin(identifier, new.channel or "chat", new.language, new.meta)
-            message = self._message(record, new, len(record.messages))
-            taken = await self._take(record, record.state, [message], deadline)
+            record = record or self._begin(identifier, new.channel, new.language, new.meta)
+            taken = await self._take(record, record.state, self._missing(record, given), deadline)
             return Said(taken.state, _found(taken, new.id), replayed=False)
 
         return await self._changing(identifier, attempt)
@@ -125,13 +129,13 @@ class Conversations:
         Messages that are here and not in it stay: nothing that was acknowledged is lost. Raises as `post` does.
         """
 
+        given = await _heard(new.messages())
+
         async def attempt(record: Record | None) -> Said:
+            if record:
+                record = await self._read(identifier)  # there may be nothing to write, and so nothing to find it stale
             record = record or self._begin(identifier, new.channel, new.language, new.meta)
-            missing = self._missing(record, new.messages())
-            meta = {**record.state.meta, **_kept_meta(new.meta)}
-            state = replace(
-                record.state, channel=new.channel, language=new.language or record.state.language, meta=meta
-            )
+            missing, state = self._missing(record, given), _described(record.state, new)
             changed = bool(missing) or state != record.state
             if changed:
                 record = await self._take(record, state, missing, deadline)
@@ -151,29 +155,28 @@ class Conversations:
 
     async def _attempt(self, identifier: str, attempt: Callable[[Record | None], Awaitable[T]]) -> T:
         record = self.handy.take(identifier)  # out, so that a failure leaves nothing of doubtful standing
-        if record is None:
-            record = await self._reader.run(lambda connection: rows.read(connection, identifier))
-        return await attempt(record)
+        return await attempt(record or await self._read(identifier))
 
-    def _begin(self, identifier: str, channel: Channel, language: str | None, meta: Mapping[str, Any]) -> Record:
-        return Record(lifecycle.begin(identifier, channel, language, _kept_meta(meta), self._now()), ())
+    async def _read(self, identifier: str) -> Record | None:
+        return await self._reader.run(lambda connection: rows.read(connection, identifier))
 
-    def _message(self, record: Record, new: NewMessage, sequence: int) -> Message:
+    def _begin(self, identifier: str, channel: Channel | None, language: str | None, meta: Mapping[str, Any]) -> Record:
+        return Record(lifecycle.begin(identifier, channel or "chat", language, _kept_meta(meta), self._now()), ())
+
+    def _missing(self, record: Record, given: Sequence[Heard]) -> list[Message]:
+        """Those of the given messages that are not here yet. Raises Contradiction."""
+        known = {message.id: message for message in record.messages}
+        missing: list[Message] = []
         now = self._now()
-        newest = record.messages[-1].at if record.messages else now
-        at = _utc(new.at) if new.at else max(now, newest)  # where the clock went back, the order must not
-        text = kept_text(new.text)
-        return Message(new.id, sequence, at, now, new.role, text, digest(new.role, text, new.at))
-
-    def _missing(self, record: Record, given: Sequence[NewMessage]) -> list[Message]:
-        missing: dict[str, Message] = {}
-        for one in given:
-            known = record.message(one.id) or missing.get(one.id)
-            if known is None:
-                missing[one.id] = self._message(record, one, len(record.messages) + len(missing))
-            else:
-                _must_be(known, one)
-        return list(missing.values())
+        newest = record.messages[-1].at if record.messages else now  # where the clock went back, the order must not
+        for one, at in zip(given, lifecycle.dated([one.at for one in given], max(now, newest)), strict=True):
+            if one.id in known:
+                _must_be(known[one.id], one)
+                continue
+            message = Message(one.id, len(known), at, now, one.role, one.text, one.digest)
+            known[one.id] = message
+            missing.append(message)
+        return missing
 
     async def _take(self, record: Record, state: State, new: Sequence[Message], deadline: float | None) -> Record:
         """The conversation with new messages in it, scored, and committed with its events."""
@@ -184,7 +187,7 @@ class Conversations:
         now, judge = self._now(), self._judge()
         after = lifecycle.said(Record(state, messages), judge, now)
         messages = self._told(messages, after, {message.id for message in new})
-        events = tuple(lifecycle.heard(record.state, after, judge))
+        events = tuple(lifecycle.heard(record.state, replace(after, version=after.version + 1), judge))
         write = partial(self._write, record, Record(after, messages), events, now)
         taken = Record(await self._writer.run(write, after.id), messages)
         if events:
@@ -207,14 +210,13 @@ class Conversations:
         )
 
     def _told(self, messages: Sequence[Message], after: State, fresh: set[str]) -> tuple[Message, ...]:
-        """The messages with what is said of those that are not the customer's, or held out from routing."""
-        priority = lifecycle.summary(after)["priority"]
-        told = []
+        """The messages with what is answered of the fresh ones, which is what they will always be answered with."""
+        told, shown = [], lifecycle.summary(replace(after, version=after.version + 1))
         for index, message in enumerate(messages):
-            if message.id in fresh and message.answer is None:
-                message = replace(message, answer=self._scoring().passed_over(after.id, index, priority))
-            elif message.id in fresh and message.answer and after.held_out:
-                message = replace(message, answer=message.answer | {"priority": priority})
+            if message.id in fresh:
+                answer = message.answer or self._scoring().passed_over(after.id, index, shown["priority"])
+                routed = {"priority": shown["priority"]} if after.held_out else {}
+                message = replace(message, answer=answer | routed | {"message": message.id, "conversation": shown})
             told.append(message)
         return tuple(told)
 
@@ -237,9 +239,24 @@ def _found(record: Record, identifier: str) -> Message:
     return found
 
 
-def _must_be(known: Message, new: NewMessage) -> None:
-    if known.digest != digest(new.role, kept_text(new.text), new.at):
-        raise Contradiction(f"message {new.id} is here already and says something else")
+async def _heard(new: Sequence[NewMessage]) -> list[Heard]:
+    """The messages as they may be kept; long ones are read beside the event loop, which has others to serve."""
+    if sum(len(one.text) for one in new) < OFFLOADED:
+        return [heard(one) for one in new]
+    return await asyncio.to_thread(lambda: [heard(one) for one in new])
+
+
+def _must_be(known: Message, given: Heard) -> None:
+    if known.digest != given.digest:
+        raise Contradiction(f"message {given.id} is here already and says something else")
+
+
+def _described(state: State, new: NewConversation) -> State:
+    """The state with what is said of the whole conversation. Raises Full."""
+    meta = {**state.meta, **_kept_meta(new.meta)}
+    if len(meta) > MOST_META:
+        raise Full(f"the meta of a conversation has at most {MOST_META} keys")
+    return replace(state, channel=new.channel or state.channel, language=new.language or state.language, meta=meta)
 
 
 def _answered(message: Message, answer: dict[str, Any], fresh: bool) -> Message:
@@ -260,7 +277,3 @@ def job_of(state: State, messages: Sequence[Message], index: int) -> Job:
 
 def _kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {key: kept_text(value) if isinstance(value, str) else value for key, value in meta.items()}
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

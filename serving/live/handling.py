@@ -58,12 +58,14 @@ class Handling:
         judge: Callable[[], Judge],
         publishing: Publishing,
         now: Callable[[], datetime],
+        erased: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._handy = handy
         self._judge = judge
         self._publishing = publishing
         self._now = now
+        self._erased = erased
 
     async def claim(self, identifier: str, agent: str, actor: str) -> Assigned:
         """An agent takes a conversation, whatever the policy would say; their cap is theirs to pass.
@@ -73,8 +75,7 @@ class Handling:
 
         def change(connection: Connection, state: State) -> Assigned:
             agents.one_at_a_time(connection)
-            if agent not in {one.agent.id for one in agents.carrying(connection)}:
-                raise UnknownAgent(agent)
+            _must_exist(connection, agent)
             return self._give(connection, state, agent, ("claimed",), actor)
 
         return await self._changing(identifier, change)
@@ -102,6 +103,7 @@ class Handling:
 
         def change(connection: Connection) -> Assigned | None:
             agents.one_at_a_time(connection)
+            _must_exist(connection, agent)
             for state in conversations.page(connection, conversations.Filter(), NEXT_LOOKED_AT):
                 choice = self._match(connection, state, agent)
                 if choice.agent is not None:
@@ -133,7 +135,7 @@ class Handling:
             self._publishing.append(connection, identifier, self._now(), [event])
 
         await self._run(change, identifier)
-        self._handy.take(identifier)
+        self._erased()
 
     async def put_agent(self, agent: Agent, actor: str) -> bool:
         """Add an agent or change one; whether the agent is new."""
@@ -232,6 +234,11 @@ class Handling:
         self, connection: Connection, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
     ) -> None:
         audit.record(connection, actor=actor, action=action, subject=subject, detail=detail or {}, now=self._now())
+
+
+def _must_exist(connection: Connection, agent: str) -> None:
+    if agent not in {one.agent.id for one in agents.carrying(connection)}:
+        raise UnknownAgent(agent)
 
 
 def _resolved(outcome: str | None, state: State, now: datetime, judge: Judge) -> State:

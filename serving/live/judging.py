@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.vocabulary import Vocabulary
 from serving.answers import Answer
 from serving.policy import Decision, Policy
-from serving.routing.history import hot_chance, redecide, strengths_of
+from serving.routing.history import hot_chance_in, outputs_of
 
 HOT_AT = 0.5  # of the chance that a message is hot
 
@@ -38,11 +38,11 @@ class Judge:
     def judge(self, given: Mapping[str, Any]) -> Judged:
         """An answer, as it was stored, under the policy."""
         answer = Answer.model_validate({name: given[name] for name in Answer.model_fields if name in given})
-        decision = redecide(answer, self.policy, self.vocabulary)
         if answer.abstained is not None:
-            return Judged(decision, None, 0.0)
-        strengths = strengths_of(answer, self.policy, self.vocabulary)
-        return Judged(decision, strengths, hot_chance(answer, self.vocabulary))
+            return Judged(self.policy.decide_abstained(answer.abstained.reason), None, 0.0)
+        outputs = outputs_of(answer, self.vocabulary)
+        strengths = self.policy.strengths(outputs)
+        return Judged(self.policy.decide_by(strengths), strengths, hot_chance_in(outputs, self.vocabulary))
 
     def coolness(self, queue: str) -> int:
         """The queue's place in the policy, 0 hottest; one that an earlier policy had counts as coolest."""

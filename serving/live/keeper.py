@@ -36,6 +36,7 @@ class Keeper:
         judge: Callable[[], Judge],
         publishing: Publishing,
         now: Callable[[], datetime],
+        vacuum: Callable[[], bool],
         keep_days: float | None = None,
         every: float = 20.0,
     ) -> None:
@@ -44,6 +45,8 @@ class Keeper:
         self._judge = judge
         self._publishing = publishing
         self._now = now
+        self._vacuum = vacuum
+        self._leftovers = False
         self._keep_days = keep_days
         self._every = every
 
@@ -53,6 +56,7 @@ class Keeper:
             try:
                 await self.age()
                 await self.forget()
+                await self.clear()
             except Exception:
                 logger.exception("keeping the store in order failed; it is tried again")
             await asyncio.sleep(self._every)
@@ -72,6 +76,7 @@ class Keeper:
         before, done = self._now() - timedelta(days=self._keep_days), 0
         while found := await self._writer.run(lambda connection: self._forget_some(connection, before)):
             done += found
+            self.erased()
         return done
 
     async def adopt(self) -> int:
@@ -82,11 +87,20 @@ class Keeper:
             self._publishing.notify()
         return done
 
+    def erased(self) -> None:
+        """Something was erased, and may still stand in the database's files."""
+        self._leftovers = True
+
+    async def clear(self) -> None:
+        """Take what was erased out of the database's files too; where a reader keeps it there, the next time."""
+        if self._leftovers:
+            self._leftovers = not await asyncio.to_thread(self._vacuum)
+
     def _adopt_some(self, after: str, connection: Connection) -> list[str]:
         now, judge = self._now(), self._judge()
         found = conversations.unresolved(connection, after, AT_ONCE)
         for state in found:
-            changed = lifecycle.under(state, judge)
+            changed = lifecycle.under(state, judge, now)
             if changed != state:
                 written = conversations.write(connection, changed, state.version)
                 self._publishing.append(connection, state.id, now, list(lifecycle.heard(state, written, judge)))

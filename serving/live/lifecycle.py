@@ -21,6 +21,8 @@ from serving.routing.aging import rank
 from serving.routing.holdout import place
 from serving.store.records import Message, Record, State
 
+ROUNDING = timedelta(milliseconds=1)  # a reason that is looked for a moment too early would never be found
+AHEAD = timedelta(days=1)  # clocks that differ by less are believed
 FORECAST = "boil_over"  # the reason by which the model foresees that a conversation becomes hot
 DIGEST_SHOWN = 19  # characters of a bundle's digest that name it: "sha256:" and twelve
 UNANSWERED_READ = 50  # nobody's fiftieth message without an answer changes what is done
@@ -95,6 +97,20 @@ def insert(messages: Sequence[Message], new: Message) -> tuple[Message, ...]:
     return (*messages[:where], new, *messages[where:])
 
 
+def dated(given: Sequence[datetime | None], now: datetime) -> list[datetime]:
+    """When each of some messages, in their order, was written: one without a time as late as those behind it allow.
+
+    What lies a day ahead and more was dated by a broken clock, and counts as without a time.
+    """
+    found: list[datetime] = []
+    bound = now
+    for at in reversed(given):
+        moment = bound if at is None or at - now >= AHEAD else at
+        bound = min(bound, moment)
+        found.append(moment)
+    return found[::-1]
+
+
 def latest(messages: Sequence[Message]) -> Message:
     """The customer's latest message; where there is none, the latest of anybody."""
     return next((message for message in reversed(messages) if message.role == "customer"), messages[-1])
@@ -147,7 +163,7 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     candidates = [m for m in open_messages[:UNANSWERED_READ] or [newest] if m.standing]
     found = {message.id: judge.judge(message.standing or {}) for message in candidates}
     state = _marked(_heated(state, list(found.values()), judge), record.messages, newest, found)
-    return placed(state, judge)
+    return due(placed(state, judge), judge, now)
 
 
 def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
@@ -215,7 +231,13 @@ def _ages_at(state: State, judge: Judge) -> datetime | None:
     waiting = judge.policy.config.waiting
     if state.strengths is None or state.waiting_since is None or waiting.reason in state.reasons:
         return None
-    return state.waiting_since + timedelta(minutes=waiting.fires_at * waiting.full_after_minutes)
+    minutes = timedelta(minutes=waiting.fires_at * waiting.full_after_minutes)
+    return state.waiting_since + minutes + ROUNDING
+
+
+def due(state: State, judge: Judge, now: datetime) -> State:
+    """The state, aged if its waiting is a reason already: a long wait is no news because of another message."""
+    return aged(state, judge, now) if state.ages_at is not None and state.ages_at <= now else state
 
 
 def aged(state: State, judge: Judge, now: datetime) -> State:
@@ -223,9 +245,9 @@ def aged(state: State, judge: Judge, now: datetime) -> State:
     if state.strengths is None or state.waiting_since is None or state.status != "open":
         return replace(state, ages_at=None)
     decision = decided(state, judge, now)
-    reasons = list(decision.reasons)
+    reasons, changed = list(decision.reasons), max(now, state.updated_at)
     fired = sorted({*state.fired, *reasons})
-    return replace(state, queue=decision.queue, reasons=reasons, fired=fired, ages_at=None, updated_at=now)
+    return replace(state, queue=decision.queue, reasons=reasons, fired=fired, ages_at=None, updated_at=changed)
 
 
 def decided(state: State, judge: Judge, now: datetime) -> Decision:
@@ -235,7 +257,7 @@ def decided(state: State, judge: Judge, now: datetime) -> Decision:
     return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
 
 
-def under(state: State, judge: Judge) -> State:
+def under(state: State, judge: Judge, now: datetime) -> State:
     """The state under another policy than it was decided by; strengths of factors that it did not have are those of the
     customer's latest message."""
     if state.latest is None:
@@ -253,7 +275,7 @@ def under(state: State, judge: Judge) -> State:
         queue=decision.queue,
         reasons=list(decision.reasons),
     )
-    return placed(decided, judge)
+    return due(placed(decided, judge), judge, now)
 
 
 def assigned(state: State, agent: str, now: datetime, judge: Judge) -> State:

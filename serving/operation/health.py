@@ -21,6 +21,9 @@ from serving.answers import Shape
 logger = logging.getLogger("simmer.health")
 
 
+_FAILED = (logging.WARNING, "a check fails")
+
+
 class HealthConfig(Config):
     """How often checks run, and how long their results count."""
 
@@ -131,12 +134,8 @@ class Health:
         check.at = self.now()
         check.seconds = check.at - began
         if (check.failure is None) != (before is None):
-            logger.log(
-                logging.INFO if check.failure is None else logging.WARNING,
-                "check %s: %s",
-                check.name,
-                check.failure or "well",
-            )
+            level, event = (logging.INFO, "a check is well") if check.failure is None else _FAILED
+            logger.log(level, event, extra={"check": check.name, "reason": check.failure})
 
 
 def in_thread(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:

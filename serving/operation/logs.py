@@ -27,7 +27,7 @@ from pipeline.redact import redact
 FIELDS = (
     *("request_id", "method", "route", "status", "ms", "key_id", "trace_id"),
     *("bundle", "version", "revision", "queue", "policy"),
-    *("event_id", "kind", "host", "attempt", "wait", "reason", "count", "bytes", "port"),
+    *("webhook", "event_id", "kind", "host", "attempt", "wait", "check", "reason", "count", "bytes", "port"),
 )
 LONGEST_TEXT = 200
 MOST_FRAMES = 12

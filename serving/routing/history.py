@@ -150,7 +150,12 @@ def hot_chance(answer: Answer, vocabulary: Vocabulary) -> float:
 
     What makes it hot is the vocabulary's to say. Not a number where the model abstained. Raises RowInvalid.
     """
-    outputs, where, hot = outputs_of(answer, vocabulary), vocabulary.slices(), vocabulary.hot
+    return hot_chance_in(outputs_of(answer, vocabulary), vocabulary)
+
+
+def hot_chance_in(outputs: Floats, vocabulary: Vocabulary) -> float:
+    """The same, of the probabilities [outputs]."""
+    where, hot = vocabulary.slices(), vocabulary.hot
     worse = [number >= hot.frustration for number in vocabulary.heads["frustration"].numbers]
     signals = [signal in hot.signals for signal in vocabulary.heads["signals"].values]
     angry = min(1.0, float(outputs[where["frustration"]][worse].sum()))

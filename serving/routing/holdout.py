@@ -26,6 +26,8 @@ class Place:
 
 def held_out(conversation_id: str, holdout: HoldOut) -> bool:
     """Whether the conversation is drawn for the hold-out; a share of 0 draws none."""
+    if holdout.share == 0:
+        return False
     hashed = hmac.digest(holdout.salt.encode(), conversation_id.encode("utf-8", "surrogatepass"), "sha256")
     return int.from_bytes(hashed[:8], "big") < holdout.share * 2**64
 

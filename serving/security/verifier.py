@@ -146,12 +146,18 @@ class Verifier:
         try:
             async with self._threads:
                 credential, matched = await asyncio.to_thread(self._match, *parts)
+        except BaseException:  # the store's fault, not the key's
+            self._give_back(caller)
+            raise
         finally:
             self._hashing -= 1
         if matched is not None:
-            self._attempts.give_back(caller)
-            self._all_attempts.give_back(_EVERYBODY)
+            self._give_back(caller)
         return self._verdict(digest, credential, matched)
+
+    def _give_back(self, caller: str) -> None:
+        self._attempts.give_back(caller)
+        self._all_attempts.give_back(_EVERYBODY)
 
     def _match(self, key_id: str, secret: str) -> tuple[Credential | None, str | None]:
         """The key of this id, and which of its hashes the secret matches. Every failure costs the same time."""

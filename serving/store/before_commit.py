@@ -19,7 +19,12 @@ T = TypeVar("T")
 
 
 def before_commit(connection: Connection, write: Callable[[Connection, list[T]], None]) -> list[T]:
-    """The list that `write` is given just before COMMIT, once a transaction. A rollback forgets it."""
+    """The list that `write` is given just before COMMIT, once a transaction; a rollback forgets it.
+
+    Raises RuntimeError outside a transaction. A rollback to a savepoint forgets nothing: operations use none.
+    """
+    if not connection.in_transaction():
+        raise RuntimeError("nothing can be put off outside a transaction")
     put_off: dict[Callable[..., None], list[T]] = connection.info.setdefault(_PUT_OFF, {})
     return put_off.setdefault(write, [])
 

@@ -29,9 +29,10 @@ _UPDATE = (
     .where(conversations.c.id == bindparam("of"), conversations.c.version == bindparam("saw"))
     .values({field.name: bindparam(f"new_{field.name}") for field in fields(State) if field.name != "id"})
 )
+_COUNTED = {"preserve_rowcount": True}  # SQLAlchemy counts updates alone unless asked; psycopg would answer -1
 _INSERT = {
-    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
+    "postgresql": postgresql.insert(conversations).on_conflict_do_nothing().execution_options(**_COUNTED),
 }
 
 

@@ -43,17 +43,22 @@ print(json.dumps(scorer.score(last_turn(row))[0].model_dump()))
 
 API = """
 import asyncio
+import tempfile
 import httpx
-from pathlib import Path
 from serving.api import create_app
 from serving.config import load_serve_config
-from serving.scorer import load_scorer
+from serving.service import open_service, running
 
-app = create_app(load_scorer(Path(sys.argv[1])), load_serve_config())
+store = tempfile.TemporaryDirectory()
+config = load_serve_config()
+kept = config.store.model_copy(update={"url": f"sqlite:///{store.name}/simmer.db"})
+service = open_service(config.model_copy(update={"model": sys.argv[1], "store": kept}))
+app = create_app(service)
 
 async def ask():
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://scorer") as client:
-        assert (await client.get("/readyz")).json() == {"status": "ready"}
+    transport = httpx.ASGITransport(app)
+    async with running(service), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        assert (await client.get("/readyz")).json()["status"] == "ready"
         print((await client.post("/v1/score", json={"id": "a", "text": "Still no refund"})).text)
 
 asyncio.run(ask())

@@ -249,7 +249,7 @@ def test_an_alias_is_refused_before_anything_is_registered(bundle_path: Path, mo
         raise PromotionRefused("behaviour out of bounds: typos")
 
     monkeypatch.setattr(register, "check_behaviour", refuse)
-    monkeypatch.setattr(register, "connect", lambda: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr(register, "open_registry", lambda: pytest.fail("MLflow was asked"))
     monkeypatch.setattr(sys, "argv", ["register", "--alias", "champion", "--model", str(bundle_path)])
     with pytest.raises(SystemExit) as ended:
         register.main()

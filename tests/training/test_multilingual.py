@@ -82,7 +82,7 @@ def trained(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop
 
 @pytest.fixture(scope="module")
 def multilingual(trained: Workshop) -> Bundle:
-    return load_bundle(trained.root / "models" / "current")
+    return load_bundle(trained.root / "build" / "bundle")
 
 
 def ask(bundle: Bundle, *texts: str) -> str | None:

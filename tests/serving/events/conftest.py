@@ -17,6 +17,14 @@ def store(store_url: str) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.fixture
+def sqlite_store(sqlite_url: str) -> Iterator[Store]:
+    """The same on SQLite alone, where the database makes no difference."""
+    opened = open_store(sqlite_url)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(autouse=True)
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What signs, where the configuration of the tests says."""

@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fastapi import FastAPI
 from sqlalchemy import Connection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.api.events import event_routes
+from serving.api.failures import add_failures
 from serving.events.config import WebhookConfig
+from serving.events.outgoing import Outgoing
+from serving.security.keys import LOOPBACK
 from serving.store import outbox
 from serving.store.database import Database, open_database
 from serving.store.reader import Reader
@@ -173,6 +179,7 @@ async def listening(*answers: Answer) -> AsyncIterator[Target]:
         yield target
     finally:
         server.close()
+        await asyncio.sleep(0.02)  # who was accepted just now begins to be served, and can be hung up on
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -190,6 +197,26 @@ def webhook(url: str, name: str = "hook", **changes: Any) -> WebhookConfig:
         "longest_retry_s": 0.002,
     }
     return WebhookConfig.model_validate(quick | changes)
+
+
+class Anyone:
+    """Lets every request in, as a service does that listens on loopback without keys."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["principal"] = LOOPBACK
+        await self.app(scope, receive, send)
+
+
+def api(outgoing: Outgoing) -> FastAPI:
+    """The routes of events alone."""
+    app = FastAPI()
+    add_failures(app)
+    app.include_router(event_routes(outgoing))
+    app.add_middleware(Anyone)
+    return app
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]], patience: float = PATIENCE) -> None:

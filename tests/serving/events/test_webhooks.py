@@ -24,8 +24,8 @@ from serving.events.delivery import open_client, retry_wait
 from serving.events.signing import parse_secret, verify
 from serving.events.webhooks import Dispatcher
 from serving.store import deliveries, outbox
-from serving.store.database import StoreUnavailable
 from serving.store.deliveries import DeadLetter
+from serving.store.faults import StoreUnavailable
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 from tests.serving.events import places
@@ -110,11 +110,11 @@ def test_an_event_arrives_signed_and_whole(store: Store) -> None:
 
 def test_a_target_that_recovers_gets_the_same_message_again(store: Store) -> None:
     async def main() -> None:
-        async with listening(status(500), places.reset, places.garbage, status(503), status(204, body=b"")) as target:
-            async with delivering(store, webhook(target.url)) as working:
-                await store.append(hooks=["hook"])
-                working.notify()
-                await until(settled(store, delivered=1))
+        answers = status(500), places.reset, places.garbage, status(503), status(204, body=b"")
+        async with listening(*answers) as target, delivering(store, webhook(target.url)) as working:
+            await store.append(hooks=["hook"])
+            working.notify()
+            await until(settled(store, delivered=1))
         assert len(target.got) == 5
         assert len({one.headers["webhook-id"] for one in target.got}) == 1
         assert len({one.body for one in target.got}) == 1
@@ -155,13 +155,6 @@ def test_a_failure_is_named_and_ends_on_the_dead_list(
     asyncio.run(main())
 
 
-@pytest.fixture
-def sqlite_store(sqlite_url: str) -> Any:
-    opened = open_store(sqlite_url)
-    yield opened
-    opened.close()
-
-
 def test_a_flood_is_not_swallowed(sqlite_store: Store) -> None:
     async def main() -> None:
         flood = Flood()
@@ -183,6 +176,18 @@ def test_a_target_that_hangs_holds_back_no_other(store: Store) -> None:
                 working.notify()
                 await until(lambda: len(quick.got) == 30, 5)
                 assert 1 <= len(slow.got) <= 8
+
+    asyncio.run(main())
+
+
+def test_what_would_outlast_its_lease_is_put_back_and_taken_again(sqlite_store: Store) -> None:
+    async def main() -> None:
+        async with listening(places.hang) as target:
+            async with delivering(sqlite_store, webhook(target.url, timeout_s=0.05, attempts=1)) as working:
+                await sqlite_store.append(12, conversation="one after another", hooks=["hook"])
+                working.notify()
+                await until(settled(sqlite_store, dead=12))
+            assert [json.loads(one.body)["id"] for one in target.got] == list(range(1, 13))
 
     asyncio.run(main())
 
@@ -255,14 +260,16 @@ def test_a_name_that_turns_private_is_not_spoken_to(sqlite_store: Store) -> None
 
 def test_gone_is_not_tried_again_but_the_next_event_is(sqlite_store: Store) -> None:
     async def main() -> None:
-        async with listening(status(410), status(200)) as target:
-            async with delivering(sqlite_store, webhook(target.url)) as working:
-                await sqlite_store.append(hooks=["hook"])
-                working.notify()
-                await until(settled(sqlite_store, dead=1))
-                await sqlite_store.append(hooks=["hook"])
-                working.notify()
-                await until(settled(sqlite_store, dead=1, delivered=1))
+        async with (
+            listening(status(410), status(200)) as target,
+            delivering(sqlite_store, webhook(target.url)) as working,
+        ):
+            await sqlite_store.append(hooks=["hook"])
+            working.notify()
+            await until(settled(sqlite_store, dead=1))
+            await sqlite_store.append(hooks=["hook"])
+            working.notify()
+            await until(settled(sqlite_store, dead=1, delivered=1))
         assert len(target.got) == 2
 
     asyncio.run(main())
@@ -270,16 +277,16 @@ def test_gone_is_not_tried_again_but_the_next_event_is(sqlite_store: Store) -> N
 
 def test_the_dead_are_delivered_when_they_are_revived(store: Store) -> None:
     async def main() -> None:
-        async with listening(status(500), status(500), status(200)) as target:
-            async with delivering(store, webhook(target.url, attempts=1)) as working:
-                await store.append(2, hooks=["hook"])
-                working.notify()
-                await until(settled(store, dead=2))
-                revive = partial(deliveries.revive, webhook="hook", number=2)
-                assert await store.writer.run(revive) == 1
-                assert await store.writer.run(revive) == 0
-                working.notify()
-                await until(settled(store, dead=1, delivered=1))
+        answers = status(500), status(500), status(200)
+        async with listening(*answers) as target, delivering(store, webhook(target.url, attempts=1)) as working:
+            await store.append(2, hooks=["hook"])
+            working.notify()
+            await until(settled(store, dead=2))
+            revive = partial(deliveries.revive, webhook="hook", number=2)
+            assert await store.writer.run(revive) == 1
+            assert await store.writer.run(revive) == 0
+            working.notify()
+            await until(settled(store, dead=1, delivered=1))
         assert [json.loads(one.body)["id"] for one in target.got][2:] == [2]
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from serving.live.lifecycle import Event
 from serving.live.live import Live
 from serving.policy import load_policy
 from serving.scorer import Job
-from serving.store.database import Database, open_database
+from serving.store.database import Database, open_database, vacuum_erased
 from serving.store.outbox import append
 from serving.store.reader import Reader
 from serving.store.writer import Writer
@@ -150,8 +151,8 @@ def build(database: Database, judge: Judge, keep_days: float | None = None) -> W
     reader, writer = Reader(database, 2), Writer(database)
     writer.start()
     conversations = Conversations(reader, writer, lambda: scoring, lambda: judge, heard, clock)
-    handling = Handling(writer, conversations.handy, lambda: judge, heard, clock)
-    keeper = Keeper(reader, writer, lambda: judge, heard, clock, keep_days)
+    keeper = Keeper(reader, writer, lambda: judge, heard, clock, partial(vacuum_erased, database), keep_days)
+    handling = Handling(writer, conversations.handy, lambda: judge, heard, clock, keeper.erased)
     return World(Live(conversations, handling, keeper, reader, lambda: judge, clock), scoring, heard, clock, database)
 
 

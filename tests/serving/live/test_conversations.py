@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,9 +210,12 @@ def test_a_resolved_conversation_opens_again_when_the_customer_writes(world: Wor
     assert kinds(world)[-1] == "reopened"
 
 
-def test_what_is_erased_is_gone(world: World) -> None:
-    post(world, message("m1", "furious"))
+def test_what_is_erased_is_gone_from_the_files_too(world: World) -> None:
+    post(world, message("m1", "furious about zanzibar"))
     asyncio.run(world.live.handling.erase("c1", "desk"))
+    asyncio.run(world.live.keeper.clear())
+    files = list(Path(str(world.database.writing.url.database)).parent.glob("simmer.db*"))
+    assert not any(b"zanzibar" in file.read_bytes() for file in files)
     with pytest.raises(NotThere):
         read(world)
-    assert not post(world, message("m1", "furious"))[0].replayed
+    assert not post(world, message("m1", "furious about zanzibar"))[0].replayed

@@ -91,3 +91,8 @@ def test_replicas_number_one_after_the_other(store_url: str, database: Database)
     for replica in replicas:
         replica.close()
     assert sorted(kept(database)) == sorted(list(range(20)) * 3)
+
+
+def test_outside_a_transaction_it_is_refused(database: Database) -> None:
+    with database.writing.connect() as connection, pytest.raises(RuntimeError, match="outside a transaction"):
+        before_commit(connection, number)

@@ -150,7 +150,7 @@ def test_a_lower_id_never_becomes_visible_after_a_higher_one(store_url: str, dat
     threads[0].start()
     assert written.wait(5)
     threads[1].start()
-    threads[1].join(0.5)
+    threads[1].join(1)
     seen.append([one.id for one in kept(database)])
     go_on.set()
     for thread in threads:

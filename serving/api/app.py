@@ -19,6 +19,9 @@ from serving.api.operation import operation_routes
 from serving.api.queue import queue_routes
 from serving.api.score import score_routes
 from serving.operation.tracing import TraceRequests
+from serving.review.desk import open_desk
+from serving.review.pages import desk_pages
+from serving.review.web import BASE
 from serving.security.limits import BodyConfig, BodyDeadline, BodyLimit, ConcurrencyLimit, HeaderLimit
 from serving.service import Service, running
 
@@ -54,6 +57,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(event_routes(service.outgoing))
     app.include_router(operation_routes(service))
     app.include_router(metrics_routes(service.metrics))
+    app.mount(BASE, desk_pages(open_desk(service)))
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:

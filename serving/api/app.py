@@ -18,6 +18,7 @@ from serving.api.middleware import RequestNumber
 from serving.api.operation import operation_routes
 from serving.api.queue import queue_routes
 from serving.api.score import score_routes
+from serving.api.shadow import shadow_routes
 from serving.operation.tracing import TraceRequests
 from serving.review.desk import open_desk
 from serving.review.pages import desk_pages
@@ -56,6 +57,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(agent_routes(service.live))
     app.include_router(event_routes(service.outgoing))
     app.include_router(operation_routes(service))
+    app.include_router(shadow_routes(service.shadow, service.drift))
     app.include_router(metrics_routes(service.metrics))
     app.mount(BASE, desk_pages(open_desk(service)))
 

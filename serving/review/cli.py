@@ -94,7 +94,10 @@ def export_command(
 ) -> None:
     """Write what reviewers agree on, or somebody settled, as a corpus to train on."""
     with _stopping(), _reading(store) as connection:
-        done = export(connection, target, load_vocabulary())
+        try:
+            done = export(connection, target, load_vocabulary())
+        except OSError as error:
+            _stop(f"{target}: {error.strerror}")
     left = f", {done.disputed} with something to settle" if done.disputed else ""
     gone = f", {done.erased} erased since" if done.erased else ""
     typer.echo(f"{done.conversations} conversations, {done.labelled} messages with labels{left}{gone}", err=True)

@@ -93,6 +93,7 @@
       const given = [labels[field.dataset.head]].flat().map(String);
       for (const input of all("input", field)) input.checked = given.includes(input.value);
     }
+    if (turn === here) show();
     tally();
   }
   function tally() {
@@ -183,6 +184,7 @@
   document.addEventListener("htmx:after:swap", () => {
     localise(document);
     one("#outcome input:not([type='hidden'])")?.focus();
+    one("#outcome")?.scrollIntoView({ block: "nearest" });
     const fresh = one("#outcome [data-csrf]"), mine = one('#verdict input[name="reviewer"]');
     if (fresh && mine && fresh.dataset.reviewer !== mine.value) location.reload(); // somebody else's page begins anew
     else if (fresh) for (const field of all('input[name="csrf"]')) field.value = fresh.dataset.csrf;

@@ -174,18 +174,27 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
 
 
 def _heated(state: State, found: Sequence[Judged], judge: Judge) -> State:
-    """The state with the decision and strengths of the hottest message; the newer of equals."""
+    """The state with the hottest message's queue, reasons and strengths, the newer of equals, and the highest score.
+
+    What no model has judged has no strengths; the wait is told by those of the hottest message that has.
+    """
     if not found:
         return replace(state, strengths=None, hot=False)
-    hottest = max(found, key=lambda one: (-judge.coolness(one.decision.queue), one.decision.score))
+    ranked = sorted(found, key=lambda one: (judge.coolness(one.decision.queue), -one.decision.score))
     return replace(
         state,
-        strengths=hottest.strengths,
-        score=hottest.decision.score,
-        queue=hottest.decision.queue,
-        reasons=list(hottest.decision.reasons),
+        strengths=next((one.strengths for one in ranked if one.strengths is not None), None),
+        score=max(one.decision.score for one in found),
+        queue=ranked[0].decision.queue,
+        reasons=list(ranked[0].decision.reasons),
         hot=any(one.hot for one in found),
     )
+
+
+def _hotter(one: Decision, other: Decision, judge: Judge) -> Decision:
+    """The hotter queue with its reasons, and the higher score."""
+    hotter = min(one, other, key=lambda decision: judge.coolness(decision.queue))
+    return replace(hotter, score=max(one.score, other.score))
 
 
 def _marked(state: State, messages: Sequence[Message], newest: Message, found: Mapping[str, Judged]) -> State:
@@ -255,9 +264,11 @@ def aged(state: State, judge: Judge, now: datetime) -> State:
 
 def decided(state: State, judge: Judge, now: datetime) -> Decision:
     """Priority, queue and reasons at this moment, the wait so far among them."""
+    standing = Decision(state.score, state.queue, tuple(state.reasons))
     if state.strengths is None or state.waiting_since is None or state.held_out:
-        return Decision(state.score, state.queue, tuple(state.reasons))
-    return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
+        return standing
+    waited = max(0.0, (now - state.waiting_since).total_seconds() / 60)
+    return _hotter(judge.policy.decide_by(state.strengths, waited), standing, judge)
 
 
 def under(state: State, judge: Judge, now: datetime) -> State:
@@ -268,7 +279,7 @@ def under(state: State, judge: Judge, now: datetime) -> State:
     judged = judge.judge(state.latest)
     decision, strengths = judged.decision, state.strengths
     if strengths is not None and set(strengths) == set(judge.policy.config.factors):
-        decision = judge.policy.decide_by(strengths)
+        decision = _hotter(judge.policy.decide_by(strengths), decision, judge)
     else:
         strengths = judged.strengths
     decided = replace(

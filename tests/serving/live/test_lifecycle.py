@@ -112,7 +112,11 @@ def test_one_more_message_never_cools_a_customer_down_whom_nobody_has_answered(
         return
     last = max(one.received_at for one in messages)
     more = replace(message(99, "customer", text, 0), at=last, received_at=last)
-    assert heat(taken([*messages, more])) >= heat(before)
+    after = taken([*messages, more])
+    assert JUDGE.coolness(after.queue) <= JUDGE.coolness(before.queue)
+    assert after.score >= before.score
+    assert (after.rank or 0) >= (before.rank or 0)
+    assert after.hot >= before.hot
 
 
 @given(conversations())
@@ -170,7 +174,7 @@ def test_what_is_shown_grows_with_the_wait_and_never_falls(messages: tuple[Messa
 @given(conversations())
 def test_another_look_under_the_same_policy_changes_nothing(messages: tuple[Message, ...]) -> None:
     state = taken(messages)
-    if state.strengths is None:
+    if state.strengths is None or len(lifecycle.unanswered(messages)) > 1:
         return
     again = lifecycle.under(state, JUDGE, state.updated_at)
     assert replace(again, updated_at=state.updated_at) == state

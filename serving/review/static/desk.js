@@ -175,10 +175,9 @@
   document.addEventListener("htmx:before:swap", (event) => {
     const target = event.detail?.ctx?.target;
     if (target?.id !== "rows") return;
-    if (busy() && !forced) {
-      event.preventDefault();
-      one("#moved").textContent = "The list has changed. Press r to see it.";
-    } else one("#moved").textContent = "";
+    const failed = (event.detail.ctx.response?.status ?? 0) >= 402; // 401 is for the reader to see: the session ended
+    if (failed || (busy() && !forced)) event.preventDefault();
+    one("#moved").textContent = failed ? "The list could not be brought up to date; it is tried again." : event.defaultPrevented ? "The list has changed. Press r to see it." : "";
   });
   document.addEventListener("htmx:finally:request", () => { forced = false; });
   document.addEventListener("htmx:after:swap", () => {

@@ -234,14 +234,8 @@ class Pages:
             return self._render.page(request, template, page, status=401)
         if form is None or not same_site(request):
             here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-<<<<<<< HEAD
-            return RedirectResponse(
-                address("sign-in", query="" if form is not None else urlencode({"next": here})), 303
-            )
-=======
             query = urlencode({"next": here}) if form is None else ""
             return RedirectResponse(address("sign-in", query=query), 303)
->>>>>>> pages
         page = SignInPage(request.url.path, urlencode(_kept(form)), message)
         return self._render.page(request, "sign_in.html", page, status=401)
 

@@ -1,6 +1,6 @@
 """How long the review desk's pages take to read from a store of many conversations: median and 95th percentile.
 
-    python benchmarks/desk.py [--conversations 100000] [--flagged 0.2] [--runs 30] [--store sqlite:///FILE]
+    python -m benchmarks.desk [--conversations 100000] [--flagged 0.2] [--runs 30] [--store sqlite:///FILE]
 
 The store is filled first, with invented conversations of six messages, unless it holds conversations already. HTTP
 and the drawing of pages come on top.

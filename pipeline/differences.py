@@ -106,7 +106,7 @@ class Tally:
         self._abstained += _judged(before) != _judged(after)
         self._shifted += _shift((before, after))
         self._moves[before["priority"]["queue"], after["priority"]["queue"]] += 1
-        self._changed.update(changed if both else ())
+        self._changed.update(list(changed) if both else ())
         if _differs((before, after)):
             entry = (_size((before, after)), -self._answers, _example(before, after))
             keep = heapq.heappush if len(self._examples) < self._most else heapq.heappushpop

@@ -15,6 +15,7 @@ from serving.operation.health import HealthConfig
 from serving.operation.models import ReloadConfig
 from serving.operation.registry import Source, source_of
 from serving.operation.server import ServerConfig
+from serving.operation.shadow import ShadowConfig
 from serving.operation.tracing import TracingConfig
 from serving.review.config import ReviewConfig
 from serving.security.limits import ConcurrencyConfig, DeadlineConfig, HeaderConfig
@@ -60,11 +61,21 @@ class ServeConfig(Config):
     tracing: TracingConfig = TracingConfig()
     review: ReviewConfig = ReviewConfig()
     drift: DriftConfig = DriftConfig()
+    shadow: ShadowConfig | None = Field(default=None, description="a challenger beside the model that serves")
 
 
 def source_in(config: ServeConfig) -> Source:
     """Where the configuration says the bundle is. Raises InputError."""
-    return source_of(config.model, config.registry or os.environ.get("MLFLOW_TRACKING_URI"))
+    return _source(config.model, config)
+
+
+def shadow_in(config: ServeConfig) -> Source | None:
+    """Where the challenger's bundle is; None where no model is in the shadow. Raises InputError."""
+    return _source(config.shadow.model, config) if config.shadow else None
+
+
+def _source(model: str, config: ServeConfig) -> Source:
+    return source_of(model, config.registry or os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def served_bundle(config: ServeConfig) -> Path:

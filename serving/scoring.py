@@ -9,14 +9,15 @@ from serving.answers import Abstention, Answer, Priority
 from serving.explain import Explanation, explain
 from serving.operation.metrics import Metrics
 from serving.operation.models import Models
+from serving.operation.shadow import Shadow
 from serving.scorer import Job, LiveScorer
 
 
 class ModelScoring:
     """Every call is answered whole by one model, whatever takes its place meanwhile."""
 
-    def __init__(self, models: Models[LiveScorer], metrics: Metrics) -> None:
-        self._models, self._metrics = models, metrics
+    def __init__(self, models: Models[LiveScorer], metrics: Metrics, shadow: Shadow | None = None) -> None:
+        self._models, self._metrics, self._shadow = models, metrics, shadow
 
     async def score(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Answer]:
         """One answer a job, in order. Raises as `LiveScorer.score` does."""
@@ -24,6 +25,8 @@ class ModelScoring:
             answers = await model.score(jobs, deadline)
         for answer in answers:
             self._metrics.answered(answer)
+        if self._shadow is not None:
+            self._shadow.offer(jobs, answers)
         return answers
 
     async def explain(self, job: Job, deadline: float | None = None) -> Explanation:

@@ -22,7 +22,8 @@ from sqlalchemy import Connection, text
 from pipeline.bundle import BundleRefused
 from pipeline.config import CONFIGS
 from serving.batcher import Batcher
-from serving.config import ServeConfig, source_in
+from serving.config import ServeConfig, shadow_in, source_in
+from serving.drift.watch import DriftWatch
 from serving.events.outgoing import Outgoing
 from serving.live.conversations import Conversations
 from serving.live.handling import Handling
@@ -34,6 +35,7 @@ from serving.operation.health import Health, NotReady
 from serving.operation.metrics import Metrics
 from serving.operation.models import Models, load_candidate
 from serving.operation.registry import Candidate
+from serving.operation.shadow import Shadow
 from serving.operation.tracing import Tracing, open_tracing
 from serving.policy import Policy
 from serving.review.sampling import Sampler
@@ -70,6 +72,8 @@ class Service:
     health: Health
     drain: Drain
     rates: RateLimiter
+    drift: DriftWatch
+    shadow: Shadow | None  # None where no challenger is named
     verifier: Verifier | None  # None where no key is asked for
 
     def judge(self) -> Judge:
@@ -94,7 +98,8 @@ def open_service(config: ServeConfig) -> Service:
     database = open_database(config.store.url)
     writer, reader = Writer(database), Reader(database)
     outgoing = Outgoing(config.events, writer, reader, now)
-    scoring = ModelScoring(models, metrics)
+    shadow = _open_shadow(config, models)
+    scoring = ModelScoring(models, metrics, shadow)
     keyless = loopback_only(config.host)
     service = Service(
         config=config,
@@ -111,6 +116,8 @@ def open_service(config: ServeConfig) -> Service:
         health=Health(config.health),
         drain=Drain(),
         rates=RateLimiter(config.limits.rate),
+        drift=DriftWatch(database, lambda: models.current.scorer, config.drift, now),
+        shadow=shadow,
         verifier=None if keyless else Verifier(lookup_in(database.reading), config.keys, now),
     )
     _watch_gauges(service)
@@ -134,6 +141,13 @@ def _open_live(
     keeper = Keeper(reader, writer, judge, outgoing, now, partial(vacuum_erased, database), config.store.keep_days)
     handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
     return Live(conversations, handling, keeper, reader, judge, now)
+
+
+def _open_shadow(config: ServeConfig, models: Models[LiveScorer]) -> Shadow | None:
+    source = shadow_in(config)
+    if config.shadow is None or source is None:
+        return None
+    return Shadow(config.shadow, source, lambda: models.current.scorer, lambda: models.current.batcher.waiting > 0, now)
 
 
 def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Models[LiveScorer]]:
@@ -162,6 +176,10 @@ async def running(service: Service) -> AsyncIterator[None]:
         stack.push_async_callback(asyncio.to_thread, service.writer.close)
         service.writer.start()
         stack.push_async_callback(service.models.close)
+        stack.callback(service.drift.close)
+        if service.shadow is not None:
+            stack.push_async_callback(asyncio.to_thread, service.shadow.close)
+            service.shadow.start()
         stack.push_async_callback(service.outgoing.close)
         service.outgoing.start()
         stack.callback(service.tracing.close)
@@ -171,6 +189,7 @@ async def running(service: Service) -> AsyncIterator[None]:
             service.models.watch(),
             service.health.watch(),
             service.live.keeper.run(),
+            service.drift.run(),
             service.watch.run(_adopting(service)),
             Sampler(service.reader, service.writer, service.config.review.sampling, service.live.now).run(),
         ):
@@ -220,6 +239,9 @@ def _watch_gauges(service: Service) -> None:
     metrics.watch("simmer_oldest_wait_seconds", lambda: read(_oldest_wait))
     metrics.watch("simmer_outbox_pending", lambda: read(_pending))
     metrics.watch("simmer_outbox_dead", lambda: read(_dead))
+    service.drift.watch_gauges(metrics)
+    if service.shadow is not None:
+        service.shadow.watch_gauges(metrics)
 
 
 def _read(database: Database, query: Callable[[Connection], T]) -> T:

@@ -33,8 +33,12 @@ def promote(
         bool, typer.Option("--allow-vocabulary", help="Compare the heads that both have where vocabularies differ.")
     ] = False,
     shadow: Annotated[
-        Path | None,
-        typer.Option(metavar="HISTORY.jsonl", help="Conversations that both score, to see where they differ."),
+        str | None,
+        typer.Option(
+            metavar="HISTORY|URL",
+            help="Where the two differ: conversations that both score, a service with the challenger in its shadow, "
+            "or what it said at /v1/shadow.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare, and move nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Every figure, as JSON.")] = False,

@@ -1,6 +1,6 @@
 """`simmer promote` and `simmer rollback`: who serves. The gate decides, one alias moves, `models/current` follows.
 
-    simmer promote [--dry-run] [--json] [--shadow HISTORY.jsonl]     @challenger against @champion
+    simmer promote [--dry-run] [--json] [--shadow HISTORY|URL]     @challenger against @champion
     simmer rollback                                                  back to what @champion took the place of
 
 What is compared, and what counts as worse, is in `training.gate`; how aliases move, in `training.registry`. A running
@@ -10,10 +10,7 @@ scorer takes the bundle up by itself: nothing here knows of it.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ from rich.table import Table
 from pipeline.bundle import Bundle, load_bundle
 from pipeline.config import ROOT, load_config
 from pipeline.conversation import Conversation, read_conversations
-from pipeline.differences import Differences, differences
+from pipeline.differences import Differences
 from pipeline.errors import InputError
 from pipeline.ingest import CONVERSATIONS
 from pipeline.prepare import DATASET
@@ -47,6 +44,7 @@ from training.registry import (
     open_registry,
     who,
 )
+from training.shadow import check_shadow, shadowed
 from training.suite import Case, load_suite
 
 THREADS = 2
@@ -61,7 +59,7 @@ class Asked:
     champion: Path | None = None
     first: bool = False
     allow_vocabulary: bool = False
-    shadow: Path | None = None
+    shadow: str | None = None
     dry_run: bool = False
     as_json: bool = False
     by: str | None = None
@@ -119,8 +117,8 @@ class Contest:
 
 def promote(asked: Asked) -> int:
     """Compare, say what came out, and move the alias where nothing speaks against it; the exit status."""
-    if asked.shadow and not asked.shadow.is_file():
-        raise InputError(f"{asked.shadow}: no such file")
+    if asked.shadow:
+        check_shadow(asked.shadow)
     with answering(), told_apart(asked.as_json) as out:
         registry = open_registry()
         contest = entrants(asked, registry)
@@ -194,33 +192,6 @@ def test_rows() -> tuple[Dataset, dict[str, Conversation]]:
     if not (DATASET.is_dir() and CONVERSATIONS.is_file()):
         raise InputError("no dataset in build/: run dvc repro, which makes the frozen test sets")
     return load_from_disk(str(DATASET))["test"], {c.id: c for c in read_conversations(CONVERSATIONS)}
-
-
-def shadowed(history: Path, champion: Path, challenger: Path) -> Differences:
-    """Let both score past conversations by the scorer's own command, and see where they differ.
-
-    Raises InputError where nothing could be scored.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        target = Path(name) / "answers.jsonl"
-        return differences(scored(history, champion, target), scored(history, challenger, target))
-
-
-def scored(history: Path, bundle: Path, target: Path) -> list[dict[str, Any]]:
-    """The answers that a bundle gives to every customer turn of a file of conversations."""
-    command = [sys.executable, "-m", "serving.cli", "score", str(history), "-o", str(target), "--every-turn"]
-    done = subprocess.run(
-        [*command, "--model", str(bundle)],
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode > 1 or not target.is_file():
-        raise InputError(f"{history}: could not be scored: {done.stderr.strip()[-300:]}")
-    answers = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
-    target.unlink()
-    return answers
 
 
 def rollback(by: str | None = None, why: str = "") -> int:
@@ -318,7 +289,7 @@ SHORT = {
 
 def shadow_table(found: Differences) -> Table:
     """Where the two answer past traffic differently, by id."""
-    title = f"Past traffic: {found.moved:.1%} of {found.answers:,} turns change their queue; " + ", ".join(
+    title = f"Traffic: {found.moved:.1%} of {found.answers:,} turns change their queue; " + ", ".join(
         f"{head} {share:.1%}" for head, share in found.levels.items()
     )
     shown = Table("conversation", "turn", "queue", "priority", "changed", title=title, title_justify="left", box=None)

@@ -10,7 +10,8 @@ from pipeline.config import Config
 class DriftConfig(Config):
     """What is compared, and from where on it matters.
 
-    `some` and `much` are PSI above what chance gives; `chance` is how often chance alone may seem to say so.
+    `some` and `much` are PSI above what chance gives on average; `chance` is how often chance alone may go so far as is
+    asked for, in any of all the comparisons together.
     """
 
     every_minutes: float | None = Field(default=60.0, gt=0, description="that a running service measures; null never")
@@ -20,7 +21,7 @@ class DriftConfig(Config):
     least_conversations: int = Field(default=50, ge=2)
     some: float = Field(default=0.1, gt=0)
     much: float = Field(default=0.25, gt=0)
-    chance: float = Field(default=0.01, gt=0, lt=0.5)
+    chance: float = Field(default=0.05, gt=0, lt=0.5)
     auc_before: float = Field(default=0.6, gt=0.5, lt=1, description="of telling this window from the one before")
     auc_training: float = Field(default=0.85, gt=0.5, lt=1, description="of telling it from the training data")
     foreign: float = Field(default=0.1, gt=0, lt=1, description="share of messages not judged for their language")

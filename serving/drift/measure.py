@@ -39,6 +39,8 @@ from serving.drift.verdict import judged, too_few
 from serving.policy import Policy
 
 LANGUAGES_SHOWN = 8
+COMPARISONS = 2 * len(KINDS)  # each may seem drift by chance
+P_AT_MOST = 0.01  # of a classifier that counts
 MOST_TOLD = 1_000  # messages a side that a classifier is shown
 
 
@@ -118,7 +120,7 @@ def moved(live: Histogram, other: Histogram, config: DriftConfig) -> Moved:
     """How far a feature moved; with too few messages on a side nothing is claimed."""
     if min(live.messages, other.messages) < config.least_messages:
         return Moved(level="too_few", psi=0.0, excess=0.0, ceiling=0.0)
-    found = index(live, other, config.chance)
+    found = index(live, other, config.chance / COMPARISONS)
     level: Level = "steady"
     if found.beyond_chance and found.excess >= config.some:
         level = "much" if found.excess >= config.much else "some"
@@ -154,7 +156,7 @@ def _classifiers(
         if min(len(rows), len(now)) < config.least_conversations:
             continue
         found = tell_apart(vectors(now), rows, config.permutations, MOST_TOLD)
-        apart = found.auc >= enough and found.p <= config.chance
+        apart = found.auc >= enough and found.p <= P_AT_MOST
         yield Told(against=against, messages=found.rows, auc=round(found.auc, 4), p=round(found.p, 4), apart=apart)
 
 

@@ -15,7 +15,8 @@ from pipeline.heads import Floats
 from pipeline.reference import Histogram
 
 DRAWN = 0.5  # observations a bin that each side takes over from what both have together
-ROUNDS = 500
+ROUNDS = (300, 2_000)  # the more bins, the less an index varies and the fewer will do
+DRAWS = 20_000  # of single bins, about
 
 
 def psi(first: Floats, second: Floats) -> Floats:
@@ -58,7 +59,8 @@ def index(live: Histogram, other: Histogram, chance: float, seed: int = 17) -> I
     if not (a.sum() and b.sum()):
         return Index(0.0, 0.0, 0.0)
     sizes = [max(1, round(float(side.sum()))) for side in (a, b)]
-    drawn = [rng.multinomial(size, both / both.sum(), ROUNDS).astype(float) for size in sizes]
+    rounds = min(max(DRAWS // len(both), ROUNDS[0]), ROUNDS[1])
+    drawn = [rng.multinomial(size, both / both.sum(), rounds).astype(float) for size in sizes]
     noise = psi(drawn[0], drawn[1])
     return Index(float(psi(a, b)), float(noise.mean()), float(np.quantile(noise, 1 - chance)))
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from serving.drift.config import DriftConfig
 from serving.drift.live import read_span, seen_of, span_until
 from serving.drift.measure import made_for, measure
 from serving.drift.shapes import Drift
+from serving.operation.background import yield_to_others
 from serving.operation.metrics import Metrics
 from serving.policy import Policy
 from serving.store.database import Database
@@ -29,7 +28,6 @@ logger = logging.getLogger("simmer.drift")
 
 BREATH_S = 0.01  # of rest after a few messages: they take a few milliseconds, which requests would wait for
 FIRST_S = 60.0  # after the start, when there is less to do
-LOWEST = 19
 SAYS = ("nothing", "look", "retrain")
 
 
@@ -127,8 +125,3 @@ class DriftWatch:
 
     def _checked(self) -> dict[tuple[str, ...], float]:
         return {(): self._latest.checked_at.timestamp()} if self._latest else {}
-
-
-def yield_to_others() -> None:
-    """Let every other thread of the machine go before this one, and before those that it starts (Linux)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

@@ -29,17 +29,17 @@ from serving.review.accounts import Role, hashed
 from serving.review.export import export
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
+from serving.store.option import StoreOption
 
 reviewers_app = typer.Typer(name="reviewers", help="Who reviews: make, list, disable, password.", no_args_is_help=True)
 reviews_app = typer.Typer(name="reviews", help="What reviewers said: export.", no_args_is_help=True)
 
-Store = Annotated[str, typer.Option("--store", metavar="URL", envvar="SIMMER_STORE", help="Which store.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What they sign in with: a-z, 0-9, dot, dash, underscore.")]
 
 
 @reviewers_app.command()
 def create(
-    store: Store,
+    store: StoreOption,
     name: Name,
     role: Annotated[Role, typer.Option("--role", help="A lead also settles disputes; an admin any of them.")],
     shown: Annotated[str, typer.Option("--name", help="What the desk calls them; by default NAME.")] = "",
@@ -53,7 +53,7 @@ def create(
 
 
 @reviewers_app.command(name="list")
-def list_reviewers(store: Store) -> None:
+def list_reviewers(store: StoreOption) -> None:
     """Show every account."""
     with _stopping(), _transaction(store) as connection:
         found = accounts.listing(connection)
@@ -65,14 +65,14 @@ def list_reviewers(store: Store) -> None:
 
 
 @reviewers_app.command()
-def disable(store: Store, name: Name) -> None:
+def disable(store: StoreOption, name: Name) -> None:
     """End an account and its sessions; what they said stays."""
     with _stopping(), _transaction(store) as connection:
         accounts.disable(connection, name, datetime.now(UTC), _actor())
 
 
 @reviewers_app.command()
-def password(store: Store, name: Name) -> None:
+def password(store: StoreOption, name: Name) -> None:
     """Give an account another password; its sessions end."""
     with _stopping():
         hash = hashed(_password())
@@ -87,14 +87,17 @@ def _reviews() -> None:
 
 @reviews_app.command(name="export")
 def export_command(
-    store: Store,
+    store: StoreOption,
     target: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.jsonl", help="Such as data/reviews/all.jsonl.")
     ],
 ) -> None:
     """Write what reviewers agree on, or somebody settled, as a corpus to train on."""
     with _stopping(), _reading(store) as connection:
-        done = export(connection, target, load_vocabulary())
+        try:
+            done = export(connection, target, load_vocabulary())
+        except OSError as error:
+            _stop(f"{target}: {error.strerror}")
     left = f", {done.disputed} with something to settle" if done.disputed else ""
     gone = f", {done.erased} erased since" if done.erased else ""
     typer.echo(f"{done.conversations} conversations, {done.labelled} messages with labels{left}{gone}", err=True)

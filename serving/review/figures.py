@@ -106,6 +106,8 @@ def lines(labels: Sequence[str], series: Sequence[Series], title: str, unit: str
     for number, one in enumerate(series):
         _line(svg, panel, one.values, number)
     _labels(svg, panel, labels)
+    if not values:
+        _add(svg, "text", "nothing", "nothing yet", x=(LEFT + WIDTH) / 2, y=panel.y + panel.height / 2 - 4)
     return _markup(svg)
 
 

@@ -215,9 +215,9 @@ class Pages:
             return self._failed(request, refusal, session, form)
 
     def _failed(self, request: Request, refusal: Refusal, session: Session | None, form: FormData | None) -> Response:
-        keeps = form is not None and session is not None and not from_htmx(request) and not wants_json(request)
-        if keeps and refusal.status not in (404, 410):
-            page = ResendPage(request.url.path, _kept(form or FormData()), refusal.message)
+        shown = session is not None and not from_htmx(request) and not wants_json(request)
+        if form is not None and shown and same_site(request) and refusal.status not in (404, 410):
+            page = ResendPage(request.url.path, _kept(form), refusal.message)
             return self._render.page(request, "resend.html", page, session, refusal.status)
         return self._render.failure(
             request, refusal.status, refusal.message, session, refusal.field, dict(refusal.headers)
@@ -232,9 +232,16 @@ class Pages:
             page = SignInPage(request.url.path, "", message)
             template = "sign_in_here.html" if form is not None else "signed_out.html"
             return self._render.page(request, template, page, status=401)
-        if form is None:
+        if form is None or not same_site(request):
             here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(address("sign-in", query=urlencode({"next": here})), 303)
+<<<<<<< HEAD
+            return RedirectResponse(
+                address("sign-in", query="" if form is not None else urlencode({"next": here})), 303
+            )
+=======
+            query = urlencode({"next": here}) if form is None else ""
+            return RedirectResponse(address("sign-in", query=query), 303)
+>>>>>>> pages
         page = SignInPage(request.url.path, urlencode(_kept(form)), message)
         return self._render.page(request, "sign_in.html", page, status=401)
 

@@ -69,7 +69,7 @@ metadata = MetaData(
 )
 
 # what the review desk filters and counts by stands in its indexes, so that the wide rows are not read
-FLAGGED = ["peak", "id", "queue", "channel", "language", "status", "model", "fired"]
+FLAGGED = ["peak", "id", "queue", "channel", "language", "status", "model", "fired", "first_hot_at"]
 BEGAN = [
     *("created_at", "channel", "language", "first_hot_at", "first_answer_at", "hot_turn"),
     *("foreseen_at", "status", "hot"),

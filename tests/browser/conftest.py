@@ -65,6 +65,7 @@ class Served:
     url: str
     world: World
     loop: asyncio.AbstractEventLoop
+    store: str
     said: dict[str, int] = field(default_factory=dict)
 
     def say(self, conversation: str, *texts: str, channel: str = "chat") -> None:
@@ -144,7 +145,8 @@ def judge() -> Judge:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, judge: Judge) -> Iterator[Served]:
     """One server for a file of tests; each test talks of conversations of its own."""
-    database = open_database(f"sqlite:///{tmp_path_factory.mktemp('desk')}/simmer.db")
+    store = f"sqlite:///{tmp_path_factory.mktemp('desk')}/simmer.db"
+    database = open_database(store)
     world = build(database, judge)
     app = Starlette(routes=[Mount("/review", desk_pages(furnish(world, judge)))])
     server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_level="warning", lifespan="off"))
@@ -154,7 +156,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, judge: Judge) -> Iterator[S
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Served(f"http://127.0.0.1:{port}/review", world, loop)
+    yield Served(f"http://127.0.0.1:{port}/review", world, loop, store)
     server.should_exit = True
     thread.join()
     loop.close()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from typer.testing import CliRunner
 
+from pipeline.conversation import Conversation
+from serving.cli import app
 from tests.browser.conftest import AXE, PASSWORD, SHOTS, Served
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -122,6 +126,9 @@ def test_the_list_lives_and_holds_still_under_a_hand(enter: Enter, served: Serve
     served.say("live-2", "furious, urgent and a lawyer", channel="phone")
     page.evaluate("htmx.trigger('#rows', 'refresh')")
     expect(page.locator(".row .id")).to_have_text(["live-2", "live-1"])
+    page.route("**/conversations?*seen=*", lambda route: route.fulfill(status=503, body="<p>down</p>"), times=1)
+    page.evaluate("htmx.trigger('#rows', 'refresh')")
+    expect(page.get_by_text("The list could not be brought up to date")).to_be_visible()
     page.keyboard.press("j")
     served.say("live-3", "furious, urgent, a lawyer, a manager", channel="phone")
     page.evaluate("htmx.trigger('#rows', 'refresh')")
@@ -161,7 +168,9 @@ def test_a_label_is_corrected_by_keyboard(enter: Enter, served: Served) -> None:
     assert 0 < (given[None].seconds or 0) < 120
 
 
-def test_a_second_opinion_a_dispute_and_its_end(enter: Enter, served: Served) -> None:
+def test_a_second_opinion_a_dispute_and_the_label_that_is_exported(
+    enter: Enter, served: Served, tmp_path: Path
+) -> None:
     served.say("twice", "furious, again")
     first = enter("rita", "/conversations/twice")
     for key in ("j", "a"):
@@ -200,6 +209,13 @@ def test_a_second_opinion_a_dispute_and_its_end(enter: Enter, served: Served) ->
     expect(lead.locator(".empty")).to_contain_text("No dispute is left to settle.")
     assert served.verdicts("twice")[-1].round == "adjudication"
     assert served.labels("twice", "m0")[-1]["frustration"] == 1
+    target = tmp_path / "reviews.jsonl"
+    exported = CliRunner().invoke(app, ["reviews", "export", "--store", served.store, "-o", str(target)])
+    assert exported.exit_code == 0, exported.output
+    rows = [Conversation.model_validate_json(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    settled = [turn.labels for row in rows for turn in row.turns if turn.text == "furious, again"]
+    assert settled[0] is not None
+    assert (settled[0]["frustration"], settled[0]["signals"]) == (1, ("repeat_contact",))
 
 
 def test_a_session_that_ends_in_the_middle_of_a_form(enter: Enter, served: Served) -> None:
@@ -249,7 +265,7 @@ def test_pages_are_open_to_everybody(enter: Enter, served: Served, look: str) ->
     page = enter("lena", bypass_csp=True, **LOOKS[look])
     for name, path in {
         "list": "/conversations?channel=chat",
-        "conversation": "/conversations/page",
+        "conversation": f"/conversations/page-{look}",
         "quality": "/quality",
         "team": "/team",
         "not-found": "/nothing",

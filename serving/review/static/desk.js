@@ -93,6 +93,7 @@
       const given = [labels[field.dataset.head]].flat().map(String);
       for (const input of all("input", field)) input.checked = given.includes(input.value);
     }
+    if (turn === here) show();
     tally();
   }
   function tally() {
@@ -115,7 +116,8 @@
     e: () => here && one(".why", here)?.click(), "[": () => here && all(".take", here)[0]?.click(), "]": () => here && all(".take", here)[1]?.click(), ArrowRight: () => turn_head(1), ArrowLeft: () => turn_head(-1),
   };
   function turn_head(by) { head = Math.min(Math.max(head + by, 0), Math.max(heads().length - 1, 0)); show(); }
-  function refresh() { one("#moved").textContent = ""; const rows = one("#rows"); if (rows) { document.activeElement.blur(); forced = true; htmx.trigger(rows, "refresh"); } }
+  function tell_moved(text) { one("#moved").textContent = text; one("#refresh").hidden = text === ""; }
+  function refresh() { tell_moved(""); const rows = one("#rows"); if (rows) { document.activeElement.blur(); forced = true; htmx.trigger(rows, "refresh"); } }
   let forced = false;
 
   document.addEventListener("keydown", (event) => {
@@ -142,6 +144,7 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#show-keys")) one("#keys").showModal();
     if (event.target.closest("#print")) print();
+    if (event.target.closest("#refresh")) refresh();
     const to = event.target.closest("[data-to]"), taken = event.target.closest(".take");
     if (to) go(document.getElementById(to.dataset.to));
     if (taken) take(taken);
@@ -174,15 +177,15 @@
   document.addEventListener("htmx:before:swap", (event) => {
     const target = event.detail?.ctx?.target;
     if (target?.id !== "rows") return;
-    if (busy() && !forced) {
-      event.preventDefault();
-      one("#moved").textContent = "The list has changed. Press r to see it.";
-    } else one("#moved").textContent = "";
+    const failed = (event.detail.ctx.response?.status ?? 0) >= 402; // 401 is for the reader to see: the session ended
+    if (failed || (busy() && !forced)) event.preventDefault();
+    tell_moved(failed ? "The list could not be brought up to date; it is tried again." : event.defaultPrevented ? "The list has changed." : "");
   });
   document.addEventListener("htmx:finally:request", () => { forced = false; });
   document.addEventListener("htmx:after:swap", () => {
     localise(document);
     one("#outcome input:not([type='hidden'])")?.focus();
+    one("#outcome")?.scrollIntoView({ block: "nearest" });
     const fresh = one("#outcome [data-csrf]"), mine = one('#verdict input[name="reviewer"]');
     if (fresh && mine && fresh.dataset.reviewer !== mine.value) location.reload(); // somebody else's page begins anew
     else if (fresh) for (const field of all('input[name="csrf"]')) field.value = fresh.dataset.csrf;

@@ -33,6 +33,7 @@ PATHS = {
     *("/v1/conversations/{id}", "/v1/conversations/{id}/messages"),
     "/v1/conversations/{id}/messages/{message}/explanation",
     *(f"/v1/conversations/{{id}}/{done}" for done in ("claim", "assign", "release", "resolve")),
+    *("/v1/shadow", "/v1/drift"),
     *("/v1/agents", "/v1/agents/{id}", "/v1/agents/{id}/next"),
     *("/v1/webhooks", "/v1/webhooks/dead", "/v1/webhooks/{name}/retry", "/v1/webhooks/{name}/dead/{event}/retry"),
 }

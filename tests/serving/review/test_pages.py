@@ -12,16 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
+from serving.api.access import Access
 from serving.review.figures import Moment, Series, columns, interval, lines, timeline
 from serving.review.pages import desk_pages
 from serving.review.shown import Removed
 from serving.review.verdicts import Gone, NotAllowed, TurnVerdict
 from serving.review.web import address, inside, pieces
+from serving.security.rates import RateConfig, RateLimiter
+from serving.security.verifier import Verifier, VerifierConfig
 from serving.store.faults import StoreUnavailable
-from tests.serving.review.pretend import CSRF, INJECTION, PASSWORD, Pretend, turns, view
+from tests.serving.review.pretend import CSRF, INJECTION, NOW, PASSWORD, Pretend, turns, view
 
 PAGES = ("conversations", "conversations/c-17", "conversations/c-18", "conversations/c-20", "quality", "team")
 VERDICT = {"csrf": CSRF, "reviewer": "rita", "token": "form-token-0123456789", "back": "review=open"}
@@ -146,9 +151,19 @@ def test_a_form_of_another_site_is_refused(client: TestClient, desk: Pretend, pa
         (VERDICT, {"origin": "null"}),
     ]
     for data, headers in forged:
-        assert client.post(f"/review/{path}", data=data, headers=headers).status_code == 403
+        answer = client.post(f"/review/{path}", data=data, headers=headers)
+        assert answer.status_code == 403
     assert (desk.verdicts.saved, desk.verdicts.asked, desk.sessions.over) == ([], [], False)
     assert len(desk.listing.saved_views) == 1
+
+
+def test_what_another_site_sends_is_not_carried_along(client: TestClient, desk: Pretend) -> None:
+    foreign = {"sec-fetch-site": "cross-site"}
+    sent = {"token": "form-token-0123456789", "note": "planted"}
+    assert "planted" not in client.post("/review/conversations/c-17/verdict", data=sent, headers=foreign).text
+    desk.sessions.over = True
+    ended = client.post("/review/conversations/c-17/verdict", data=sent, headers=foreign)
+    assert (ended.status_code, "planted" in ended.text) == (303, False)
 
 
 def test_signing_in_from_another_site_is_refused(client: TestClient) -> None:
@@ -450,3 +465,21 @@ def test_pieces_lose_nothing_of_a_message(text: str, cut: list[str]) -> None:
 def test_pieces_stand_where_they_were_written() -> None:
     removed = [Removed("quoted", "> b\n"), Removed("signature", "not there")]
     assert pieces("a\n> b\nc", removed) == [("a", None), ("> b", "quoted"), ("c", None), ("not there", "signature")]
+
+
+def test_the_desk_asks_for_no_key() -> None:
+    """Where the API asks for keys the desk is let through to its own sign-in, at the rate of its address."""
+
+    async def desk(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("the desk")(scope, receive, send)
+
+    def lookup(key: str) -> None:
+        raise AssertionError("nobody looks for a key")
+
+    verifier = Verifier(lookup, VerifierConfig(), lambda: NOW)
+    rates = RateLimiter(RateConfig(per_second=0.001, burst=2, callers=10))
+    client = TestClient(Access(desk, verifier, rates))
+    assert client.get("/reviewers").status_code == 401
+    assert client.get("/review/conversations").text == "the desk"
+    assert client.get("/review").text == "the desk"
+    assert client.get("/review/conversations").status_code == 429

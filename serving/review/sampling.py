@@ -74,12 +74,12 @@ class Sampler:
 
     async def catch_up(self) -> int:
         """Draw from every settled day that nobody has drawn from; how many conversations. Raises StoreUnavailable."""
-        last = (self._now() - timedelta(hours=self._config.settle_hours)).date() - _DAY
+        last = (self._now() - timedelta(hours=self._config.settle_hours)).astimezone(UTC).date() - _DAY
         days = [last - number * _DAY for number in reversed(range(CATCHES_UP))]
-        done = await self._reader.run(lambda connection: set(connection.scalars(select(draws.c.day))))
+        done, first = await self._reader.run(_done)
         drawn = 0
         for day in days:
-            if day.isoformat() not in done:
+            if first is not None and first.date() <= day and day.isoformat() not in done:
                 drawn += await self._draw(day)
         return drawn
 
@@ -90,6 +90,12 @@ class Sampler:
         flagged = sum(row.flagged for row in rows)
         counts = {"flagged": flagged, "calm": len(rows) - flagged}
         return await self._writer.run(lambda connection: _write(connection, day, counts, found, self._now()))
+
+
+def _done(connection: Connection) -> tuple[set[str], datetime | None]:
+    """The days that were drawn from, and when the first conversation began."""
+    first: datetime | None = connection.scalar(select(func.min(conversations.c.created_at)))
+    return set(connection.scalars(select(draws.c.day))), first
 
 
 def _began(connection: Connection, day: date) -> Iterator[Row[Any]]:

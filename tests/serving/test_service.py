@@ -94,7 +94,7 @@ def test_another_model_is_taken_up_and_old_answers_keep_theirs(config: ServeConf
     ("changes", "error", "named"),
     [
         ({"model": "no/such/bundle"}, (BundleRefused, SourceUnavailable), "no/such/bundle"),
-        ({"model": "models:/simmer@champion", "registry": "sqlite:///no/such/mlflow.db"}, SourceUnavailable, "registry"),
+        ({"model": "models:/simmer@champion", "registry": "sqlite:///no/such.db"}, SourceUnavailable, "registry"),
         ({"store": {"url": "mysql://a/b", "keep_days": None}}, StoreRefused, "mysql"),
         ({"store": {"url": "nonsense", "keep_days": None}}, StoreRefused, "not a database URL"),
         ({"store": {"url": "sqlite:////proc/simmer.db", "keep_days": None}}, (StoreRefused, StoreUnavailable), "proc"),

@@ -24,6 +24,7 @@ from pipeline.config import ConfigError
 from serving import cli
 from serving.policy import load_policy
 from serving.scorer import Scorer
+from tests.conftest import ROOT
 
 SIMMER = Path(sys.executable).parent / "simmer"
 
@@ -38,6 +39,7 @@ def simmer(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Simmer:
         return Scorer(bundle, load_policy(bundle.card.labels), all_heads)
 
     monkeypatch.setattr(cli, "load_scorer", loaded)
+    monkeypatch.setattr(cli, "served_bundle", lambda _: bundle.path)  # there need be none where the configuration says
     return run
 
 
@@ -468,8 +470,9 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(tmp_path: Path, bundle
 
 def test_a_served_scorer_is_ready_and_stops_when_told(toy: Path, tmp_path: Path) -> None:
     """As a process of its own: it says where it listens, loses nothing, and logs no word of what it was told."""
-    command = [SIMMER, "serve", "--port", "0", "--model", toy, "--store", f"sqlite:///{tmp_path}/simmer.db"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    given = ["--port", "0", "--model", str(toy), "--store", f"sqlite:///{tmp_path}/simmer.db"]
+    command = [sys.executable, "-m", "serving.cli", "serve", *given]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stderr is not None
         said = next(line for line in process.stderr if "http://" in line)

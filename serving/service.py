@@ -131,7 +131,8 @@ def _open_live(
         return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
 
     conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
-    keeper = Keeper(reader, writer, judge, outgoing, now, partial(vacuum_erased, database), config.store.keep_days)
+    vacuum = partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judge, outgoing, now, vacuum, conversations.handy, config.store.keep_days)
     handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
     return Live(conversations, handling, keeper, reader, judge, now)
 
@@ -146,8 +147,9 @@ def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Mo
         if not watches:
             watches.append(PolicyWatch(CONFIGS / "routing.yaml", vocabulary, config.policy_every_s))
         batcher = Batcher(bundle.predictor, config.batcher, metrics)
-        batcher.start()
-        return LiveScorer(Scorer(bundle, Policy(watches[0].policy.config, vocabulary)), batcher)
+        model = LiveScorer(Scorer(bundle, Policy(watches[0].policy.config, vocabulary)), batcher)
+        batcher.start()  # once nothing can be refused any more: nobody would stop the streams
+        return model
 
     models = Models(source_in(config), load, lambda model: model.batcher.close(), config.reload)
     return watches[0], models

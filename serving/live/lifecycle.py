@@ -139,11 +139,15 @@ def unanswered(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
-def said(record: Record, judge: Judge, now: datetime) -> State:
-    """The state after what was said in the conversation changed: who waits since when, how hot it is, where it goes."""
+def said(record: Record, judge: Judge, now: datetime, fresh: Collection[str]) -> State:
+    """The state after what was said in the conversation changed: who waits since when, how hot it is, where it goes.
+
+    `fresh` are the ids of the messages that are new with this change. What is new came after whatever was done before,
+    whatever the clocks of two machines say: it alone opens a resolved conversation again.
+    """
     state, open_messages = record.state, unanswered(record.messages)
     newest = next((m for m in reversed(record.messages) if m.role == "customer"), None)
-    status = "open" if state.status == "resolved" and _newer(open_messages, state.resolved_at) else state.status
+    status = "open" if state.status == "resolved" and _any(open_messages, fresh) else state.status
     resolved = status == "resolved"
     answered = next((message.received_at for message in record.messages if message.role == "agent"), None)
     waiting = min((min(m.at, m.received_at) for m in open_messages), default=None)
@@ -166,8 +170,8 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     return due(placed(state, judge), judge, now)
 
 
-def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
-    return any(than is None or message.received_at > than for message in messages)
+def _any(messages: Sequence[Message], among: Collection[str]) -> bool:
+    return any(message.id in among for message in messages)
 
 
 def _heated(state: State, found: Sequence[Judged], judge: Judge) -> State:
@@ -254,7 +258,8 @@ def decided(state: State, judge: Judge, now: datetime) -> Decision:
     """Priority, queue and reasons at this moment, the wait so far among them."""
     if state.strengths is None or state.waiting_since is None or state.held_out:
         return Decision(state.score, state.queue, tuple(state.reasons))
-    return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
+    minutes = max(0.0, (now - state.waiting_since).total_seconds() / 60)
+    return judge.policy.decide_by(judge.known(state.strengths), minutes)
 
 
 def under(state: State, judge: Judge, now: datetime) -> State:
@@ -262,12 +267,12 @@ def under(state: State, judge: Judge, now: datetime) -> State:
     customer's latest message."""
     if state.latest is None:
         return placed(state, judge)
-    judged = judge.judge(state.latest)
-    decision, strengths = judged.decision, state.strengths
+    strengths = state.strengths
     if strengths is not None and set(strengths) == set(judge.policy.config.factors):
         decision = judge.policy.decide_by(strengths)
     else:
-        strengths = judged.strengths
+        judged = judge.judge(state.latest)
+        decision, strengths = judged.decision, judged.strengths
     decided = replace(
         state,
         strengths=strengths,

@@ -151,7 +151,8 @@ def build(database: Database, judge: Judge, keep_days: float | None = None) -> W
     reader, writer = Reader(database, 2), Writer(database)
     writer.start()
     conversations = Conversations(reader, writer, lambda: scoring, lambda: judge, heard, clock)
-    keeper = Keeper(reader, writer, lambda: judge, heard, clock, partial(vacuum_erased, database), keep_days)
+    handy, vacuum = conversations.handy, partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, lambda: judge, heard, clock, vacuum, handy, keep_days)
     handling = Handling(writer, conversations.handy, lambda: judge, heard, clock, keeper.erased)
     return World(Live(conversations, handling, keeper, reader, lambda: judge, clock), scoring, heard, clock, database)
 

@@ -184,10 +184,11 @@ class Conversations:
         if len(record.messages) + len(new) > MOST_TURNS:
             raise Full(f"a conversation has at most {MOST_TURNS:,} messages")
         messages = reduce(lifecycle.insert, new, record.messages)
-        messages = await self._scored(state, messages, {message.id for message in new}, deadline)
+        fresh = {message.id for message in new}
+        messages = await self._scored(state, messages, fresh, deadline)
         now, judge = self._now(), self._judge()
         after = lifecycle.said(Record(state, messages), judge, now)
-        messages = self._told(messages, after, {message.id for message in new})
+        messages = self._told(messages, after, fresh)
         events = tuple(lifecycle.heard(record.state, replace(after, version=after.version + 1), judge))
         write = partial(self._write, record, Record(after, messages), events, now)
         taken = Record(await self._writer.run(write, after.id), messages)

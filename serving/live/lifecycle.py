@@ -268,7 +268,7 @@ def decided(state: State, judge: Judge, now: datetime) -> Decision:
     if state.strengths is None or state.waiting_since is None or state.held_out:
         return standing
     waited = max(0.0, (now - state.waiting_since).total_seconds() / 60)
-    return _hotter(judge.policy.decide_by(state.strengths, waited), standing, judge)
+    return _hotter(judge.policy.decide_by(judge.known(state.strengths), waited), standing, judge)
 
 
 def under(state: State, judge: Judge, now: datetime) -> State:

@@ -122,9 +122,12 @@ def page(connection: Connection, chosen: Filter, limit: int, after: tuple[float,
 
 
 def ageing(connection: Connection, now: datetime, limit: int) -> list[State]:
-    """Conversations whose waiting has changed their queue by now and has not been taken into account."""
+    """Conversations whose waiting has changed their queue by now and has not been taken into account.
+
+    Nobody else changes them before this transaction ends.
+    """
     query = select(*_STATE).where(conversations.c.ages_at <= now).order_by(conversations.c.ages_at).limit(limit)
-    return [_state(row) for row in connection.execute(query)]
+    return [_state(row) for row in connection.execute(query.with_for_update())]
 
 
 def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
@@ -139,12 +142,13 @@ def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
 
 
 def unchanged_since(connection: Connection, before: datetime, limit: int) -> list[str]:
-    """Ids of conversations in which nothing has happened since."""
+    """Ids of conversations in which nothing has happened since, nor will before this transaction ends."""
     query = (
         select(conversations.c.id)
         .where(conversations.c.updated_at < before)
         .order_by(conversations.c.updated_at)
         .limit(limit)
+        .with_for_update()
     )
     return [row.id for row in connection.execute(query)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from serving import service as module
 from serving.config import ServeConfig
 from serving.operation.models import ReloadConfig
 from serving.operation.registry import SourceUnavailable
+from serving.policy import PolicyMismatch
 from serving.service import open_service
 from serving.store.faults import StoreRefused, StoreUnavailable
 from tests.serving.conftest import Served, serving
@@ -110,3 +112,20 @@ def test_what_stands_in_the_way_is_said_in_one_line(
     assert named in str(stopped.value)
     assert len(str(stopped.value).splitlines()) == 1
     assert isinstance(stopped.value, InputError | ConfigError | BundleRefused | SourceUnavailable | StoreUnavailable)
+
+
+def streams() -> int:
+    return sum(thread.name == "simmer-stream" for thread in threading.enumerate())
+
+
+def test_a_bundle_that_the_policy_does_not_fit_leaves_no_stream(
+    config: ServeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PolicyMismatch("the model has no head frustration")
+
+    before = streams()
+    monkeypatch.setattr(module, "Policy", refused)
+    with pytest.raises(PolicyMismatch):
+        open_service(config)
+    assert streams() == before

@@ -163,8 +163,9 @@ def build(
     reader, writer = Reader(database, 2), Writer(database)
     writer.start()
     conversations = Conversations(reader, writer, lambda: scoring, judging, heard, clock)
-    keeper = Keeper(reader, writer, judging, heard, clock, partial(vacuum_erased, database), keep_days)
-    handling = Handling(writer, conversations.handy, judging, heard, clock, keeper.erased)
+    handy, vacuum = conversations.handy, partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judging, heard, clock, vacuum, handy, keep_days)
+    handling = Handling(writer, handy, judging, heard, clock, keeper.erased)
     live = Live(conversations, handling, keeper, reader, judging, clock)
     return World(live, scoring, heard, clock, database, writer)
 

@@ -17,7 +17,7 @@ from pipeline.conversation import Conversation, Turn, write_conversations
 from serving.cli import app
 from serving.policy import load_policy
 from serving.scorer import Scorer, last_turn
-from tests.serving.drift.conftest import sentence
+from tests.serving.drift.referenced import sentence
 from tests.serving.drift.test_live import keep, open_database
 
 COUNT = 260

@@ -18,7 +18,7 @@ from serving.drift.watch import DriftWatch
 from serving.operation.metrics import Metrics
 from serving.policy import Policy, load_policy
 from serving.store.database import Database, open_database
-from tests.serving.drift.conftest import sentence
+from tests.serving.drift.referenced import sentence
 from tests.serving.drift.test_live import keep
 
 NOW = datetime(2026, 3, 8, 12, tzinfo=UTC)

@@ -38,6 +38,8 @@ SAMPLE = 500  # rows of each sample
 BUCKETS = 256  # that token ids are hashed into
 NOVELTY = (1e-9, 0.05, 0.1, 0.2)  # shares of a message's tokens that training never saw
 FIRES_AT = 0.5  # of a signal
+DIGITS = 4  # of a probability; many lie close together, and the last digit would part them
+STEPS = 255  # of a probability in a sample
 JUDGED = "judged"
 NONE, OTHER, UNKNOWN = "none", "other", "unknown"
 _SPREAD = 2_654_435_761  # Knuth's multiplicative hashing
@@ -76,11 +78,12 @@ def look(
     outputs: Sequence[Floats | None],
     abstained: Sequence[str | None],
 ) -> list[Seen]:
-    """Messages as they are counted; the sequences go side by side."""
+    """Messages as they are counted; the sequences go side by side. Probabilities are rounded as answers tell them."""
+    told = [None if chances is None else np.round(chances, DIGITS) for chances in outputs]
     alone = encoder.encode_many([Input(one.message, ()) for one in given])
     return [
         Seen(name, _language(one.message.text), len(one.message.text), tuple(encoded.ids[1:-1]), chances, reason)
-        for name, one, encoded, chances, reason in zip(conversations, given, alone, outputs, abstained, strict=True)
+        for name, one, encoded, chances, reason in zip(conversations, given, alone, told, abstained, strict=True)
     ]
 
 
@@ -132,8 +135,8 @@ class Sample(Config):
         return np.array(found).reshape(len(found), BUCKETS + 2)
 
     def chances(self) -> Floats:
-        """The probabilities [rows, outputs], to 1/255."""
-        flat = np.frombuffer(_unpacked(self.outputs), dtype=np.uint8) / 255.0
+        """The probabilities [rows, outputs], as `in_steps` gives them."""
+        flat = np.frombuffer(_unpacked(self.outputs), dtype=np.uint8) / STEPS
         return np.asarray(flat.reshape(self.rows, -1) if self.rows else np.empty((0, 0)))
 
 
@@ -150,14 +153,14 @@ class Reference(Config):
     def knows(self, size: int = 0) -> NDArray[np.bool_]:
         """Whether training saw each token id; at least `size` long."""
         bits = np.unpackbits(np.frombuffer(_unpacked(self.known), dtype=np.uint8)).astype(bool)
-        return np.pad(bits, (0, max(0, size - len(bits))))
+        return _widened(bits, size)
 
 
 def describe(
     held_back: Sequence[Seen], trained_on: Iterable[Sequence[int]], vocabulary: Vocabulary, seed: int = 17
 ) -> Reference:
     """The reference: messages that training did not see, and the token ids of those that it did."""
-    known = _bitmap(trained_on)
+    known = _widened(_bitmap(trained_on), _highest(held_back) + 1)
     cuts = _cuts(held_back, vocabulary, known)
     tokens = _commonest(held_back)
     features = _histograms(held_back, cuts, tokens, known, vocabulary)
@@ -175,8 +178,7 @@ def describe(
 def counted(seen: Sequence[Seen], reference: Reference, vocabulary: Vocabulary) -> dict[str, Histogram]:
     """Messages in the bins of the reference, feature by feature; features of heads that are not there are left out."""
     cuts = {name: (one.edges, one.names) for name, one in reference.features.items()}
-    top = max((max(one.tokens, default=0) for one in seen), default=0)
-    return _histograms(seen, cuts, reference.tokens, reference.knows(top + 1), vocabulary)
+    return _histograms(seen, cuts, reference.tokens, reference.knows(_highest(seen) + 1), vocabulary)
 
 
 def histogram_of(values: Sequence[float | None], conversations: Sequence[str], edges: tuple[float, ...]) -> Histogram:
@@ -186,11 +188,23 @@ def histogram_of(values: Sequence[float | None], conversations: Sequence[str], e
 
 
 def quantile_edges(values: Sequence[float], bins: int = BINS) -> tuple[float, ...]:
-    """What lies between bins of like size; fewer bins where values repeat."""
+    """What lies between bins of like size; a value that comes often has a bin of its own. Values have `DIGITS`."""
     if not values:
         return ()
-    found = np.quantile(np.array(values, dtype=float), np.linspace(0, 1, bins + 1)[1:-1])
-    return tuple(sorted({round(float(edge), 4) for edge in found}))
+    distinct, counts = np.unique(np.round(np.array(values, dtype=float), DIGITS), return_counts=True)
+    step = 10.0**-DIGITS
+    around = np.concatenate([[distinct[0] - step], distinct, [distinct[-1] + step]])
+    middles = (around[:-1] + around[1:]) / 2  # middles[i] lies before distinct[i]
+    shares = np.cumsum(counts) / counts.sum()
+    ends = {int(np.searchsorted(shares, cut / bins - 1e-9)) + 1 for cut in range(1, bins)}
+    often = set(np.flatnonzero(counts >= counts.sum() / bins).tolist())
+    places = ends - {len(distinct)} | often | {place + 1 for place in often}
+    return tuple(sorted({round(float(middles[place]), DIGITS + 1) for place in places}))
+
+
+def in_steps(chances: Floats) -> Floats:
+    """Probabilities as coarse as a sample keeps them, to be compared with it."""
+    return np.asarray(np.round(chances * STEPS) / STEPS)
 
 
 def vectors(seen: Sequence[Seen]) -> Floats:
@@ -273,7 +287,8 @@ def _numbers(seen: Sequence[Seen], vocabulary: Vocabulary, known: NDArray[np.boo
     for name in _LEVELLED:
         if name in where:
             scale = np.array(vocabulary.heads[name].numbers)
-            found[name] = [None if o is None else float(o[where[name]] @ scale) for o in (s.outputs for s in seen)]
+            parts = [None if one.outputs is None else one.outputs[where[name]] for one in seen]
+            found[name] = [None if part is None else round(float(part @ scale), DIGITS) for part in parts]
     if "boil_over" in where:
         place = where["boil_over"].start
         found["boil_over"] = [None if one.outputs is None else float(one.outputs[place]) for one in seen]
@@ -346,13 +361,21 @@ def _bitmap(rows: Iterable[Sequence[int]]) -> NDArray[np.bool_]:
     return known
 
 
+def _highest(seen: Sequence[Seen]) -> int:
+    return max((max(one.tokens, default=0) for one in seen), default=0)
+
+
+def _widened(bits: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    return np.pad(bits, (0, max(0, size - len(bits))))
+
+
 def _sample(seen: Sequence[Seen], features: Mapping[str, Histogram], rng: np.random.Generator) -> Sample:
     """Some messages, one a conversation, and the probabilities of some that were judged."""
     order = rng.permutation(len(seen))
     alone = list({seen[index].conversation: seen[index] for index in order}.values())[:SAMPLE]
     judged = [chances for index in order if (chances := seen[index].outputs) is not None][:SAMPLE]
     effects = [one.messages / max(1.0, one.effective) for name, one in features.items() if KINDS[name] == "scores"]
-    flat = np.round(np.array(judged) * 255).astype(np.uint8)
+    flat = np.round(np.array(judged) * STEPS).astype(np.uint8)
     return Sample(
         texts=_packed(b"".join(_row(one) for one in alone)),
         outputs=_packed(flat.tobytes()),

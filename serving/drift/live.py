@@ -84,7 +84,8 @@ def read_span(connection: Connection, span: Span, most: int, seed: int = 17) -> 
     drawn = [names[index] for index in rng.permutation(len(names))]
     found: list[Said] = []
     for start in range(0, len(drawn), IDS_AT_ONCE):
-        found += _messages(connection, drawn[start : start + IDS_AT_ONCE], span)
+        some = {name: place for place, name in enumerate(drawn[start : start + IDS_AT_ONCE])}
+        found += sorted(_messages(connection, list(some), span), key=lambda one: some[one.conversation])
         if len(found) >= most:
             break
     return found[:most]

@@ -26,6 +26,7 @@ from pipeline.reference import (
     Seen,
     counted,
     histogram_of,
+    in_steps,
     quantile_edges,
     vectors,
 )
@@ -41,7 +42,7 @@ from serving.policy import Policy
 LANGUAGES_SHOWN = 8
 COMPARISONS = 2 * len(KINDS)  # each may seem drift by chance
 P_AT_MOST = 0.01  # of a classifier that counts
-MOST_TOLD = 1_000  # messages a side that a classifier is shown
+MOST_TOLD = 500  # messages a side that a classifier is shown
 
 
 class NoReference(InputError):
@@ -138,7 +139,7 @@ def _priorities(live: Sequence[Seen], before: Sequence[Seen], made: Made) -> tup
 
 
 def _prioritised(seen: Sequence[Seen], policy: Policy, edges: tuple[float, ...]) -> Histogram:
-    scores = [None if one.outputs is None else float(policy.decide(one.outputs).score) for one in seen]
+    scores = [None if one.outputs is None else float(policy.decide(in_steps(one.outputs)).score) for one in seen]
     return histogram_of(scores, [one.conversation for one in seen], edges)
 
 

@@ -39,6 +39,7 @@ logger = logging.getLogger("simmer.shadow")
 CONTEXT_READ = 32  # turns before a message that its scoring may look at
 LOOK_S = 0.005  # between two looks at whether the engine is free
 JOIN_S = 5.0
+SAME = "it is the model that serves"
 
 
 class ShadowConfig(Config):
@@ -200,9 +201,10 @@ class Shadow:
 
     def _follow(self) -> None:
         """See to it that what is compared is the challenger there is with the champion there is."""
-        champion, challenger = self._champion(), self._scorer
+        champion = self._champion()
         if champion.bundle.digest != self._pair[0]:
-            self._begin(champion.bundle.digest, self._pair[1])
+            self._face(champion)
+        challenger = self._scorer
         if challenger is not None and challenger.policy.config is not champion.policy.config:
             challenger.policy = Policy(champion.policy.config, challenger.bundle.card.labels)
         if time.monotonic() - self._asked_at < self._config.every_s:
@@ -213,10 +215,21 @@ class Shadow:
         except SourceUnavailable as error:
             self._refused = None if self._scorer else str(error)
             return
-        known = f"{candidate.key} beside {champion.bundle.digest}"
-        if known != self._tried or (self._refused and time.monotonic() - self._tried_at >= self._config.retry_s):
-            self._tried, self._tried_at = known, time.monotonic()
+        again = self._refused is not None and time.monotonic() - self._tried_at >= self._config.retry_s
+        if candidate.key != self._tried or again:
+            self._tried, self._tried_at = candidate.key, time.monotonic()
             self._take(candidate, champion)
+
+    def _face(self, champion: Champion) -> None:
+        """Another model serves: count anew beside it, unless it is the challenger itself."""
+        challenger = self._scorer
+        if challenger is None:
+            self._tried = ""  # what was refused beside the other may do beside this one
+        if challenger is not None and challenger.bundle.digest == champion.bundle.digest:
+            self._scorer = None
+            self._refuse(champion, SAME)
+        else:
+            self._begin(champion.bundle.digest, challenger.bundle.digest if challenger else None)
 
     def _take(self, candidate: Candidate, champion: Champion) -> None:
         """Load another challenger; the one there was is let go first, so that there are never three models."""
@@ -224,7 +237,7 @@ class Shadow:
         try:
             bundle = load_candidate(candidate)
             if bundle.digest == champion.bundle.digest:
-                self._refuse(champion, "it is the model that serves")
+                self._refuse(champion, SAME)
                 return
             scorer = Scorer(bundle, Policy(champion.policy.config, bundle.card.labels))
         except Exception as error:  # whatever a bundle does when it is loaded, what serves is not to feel it

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from serving.api import create_app
 from serving.config import ServeConfig, load_serve_config
 from serving.service import Service, open_service
+from tests.serving.drift.referenced import with_reference
 from tests.serving.toy import make_bundle, toy_config
 
 HERE = "http://127.0.0.1"  # where keys are off, only what is addressed to this machine is let in
@@ -39,6 +40,12 @@ def serving(config: ServeConfig, **options: Any) -> Iterator[Served]:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the bundle that hears certain words."""
     return make_bundle(tmp_path_factory.mktemp("toy") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def referenced(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy, with what it was made for in its card."""
+    return with_reference(toy, tmp_path_factory.mktemp("referenced") / "bundle")
 
 
 @pytest.fixture

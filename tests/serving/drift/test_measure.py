@@ -41,7 +41,7 @@ def test_without_drift_there_is_hardly_ever_an_alarm(taught: Reference) -> None:
     """Each seed draws traffic of its own, before and now: 26 comparisons. Classifiers have a test of their own."""
     config, said = DriftConfig(permutations=19), []
     for seed in range(50):
-        live, before = (sighted(talks(seed + start, 110)) for start in (100, 500))
+        live, before = (sighted(talks(seed + start, 80)) for start in (100, 500))
         said.append(measure(live, before, made(taught), config, NOW).verdict)
     assert sum(verdict.says != "nothing" for verdict in said) <= 4, [verdict.reasons for verdict in said]
     assert not any(verdict.says == "retrain" for verdict in said)

@@ -42,9 +42,9 @@ def histogram(of: list[int], effective: float) -> Histogram:
 @pytest.mark.parametrize("size", [20, 200, 2_000])
 def test_chance_alone_is_hardly_ever_beyond_chance(size: int) -> None:
     shares, rng = np.array([0.02, 0.08, 0.2, 0.3, 0.4]), np.random.default_rng(3)
-    drawn = [[histogram(list(rng.multinomial(n, shares)), n) for n in (size, 1_000)] for _ in range(200)]
+    drawn = [[histogram(list(rng.multinomial(n, shares)), n) for n in (size, 1_000)] for _ in range(100)]
     alarms = sum(index(live, other, chance=0.01).beyond_chance for live, other in drawn)
-    assert alarms <= 8  # of 200, where 2 are expected
+    assert alarms <= 5  # of 100, where 1 is expected
 
 
 def test_what_is_worth_little_must_move_further() -> None:

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from pipeline.conversation import Conversation, Role, Turn
 from pipeline.vocabulary import Hot, Labels
-from serving.api import create_app
-from serving.config import load_serve_config
+from serving.config import ServeConfig
 from serving.replay import Entry, Outcome, Replay, interleaved, outcome, replay
-from serving.scorer import Scorer
+from tests.serving.conftest import serving
 
 HOT = Hot(frustration=2, signals=("churn_threat", "abuse"), horizon=3)
 CALM: Labels = {"frustration": 0, "signals": ()}
@@ -41,8 +40,12 @@ class ToApp(httpx.BaseTransport):
 
 
 @pytest.fixture
-def wire(scorer: Scorer) -> Iterator[tuple[httpx.Client, ToApp]]:
-    transport = ToApp(TestClient(create_app(scorer, load_serve_config())))
+def wire(config: ServeConfig) -> Iterator[tuple[httpx.Client, ToApp]]:
+    with serving(config) as served:
+        yield from wired(ToApp(served.client))
+
+
+def wired(transport: ToApp) -> Iterator[tuple[httpx.Client, ToApp]]:
     with httpx.Client(transport=transport, base_url="http://scorer") as client:
         yield client, transport
 

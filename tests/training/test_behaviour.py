@@ -273,7 +273,7 @@ def test_a_refused_bundle_goes_under_the_other_alias(
 ) -> None:
     moved: list[tuple[str | None, bool]] = []
 
-    def refusing(bundle: Path, alias: str | None, gated: bool = True) -> str:
+    def refusing(bundle: Path, alias: str | None, gated: bool = True, current: bool = False) -> str:
         if gated:
             raise PromotionRefused("behaviour out of bounds: names")
         moved.append((alias, gated))

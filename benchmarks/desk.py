@@ -1,6 +1,6 @@
 """How long the review desk's pages take to read from a store of many conversations: median and 95th percentile.
 
-    python benchmarks/desk.py [--conversations 100000] [--flagged 0.2] [--runs 30] [--store sqlite:///FILE]
+    python -m benchmarks.desk [--conversations 100000] [--flagged 0.2] [--runs 30] [--store sqlite:///FILE]
 
 The store is filled first, with invented conversations of six messages, unless it holds conversations already. HTTP
 and the drawing of pages come on top.
@@ -175,6 +175,11 @@ async def timed(run: Callable[[], Awaitable[Any]], runs: int) -> tuple[float, fl
     return statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
 
 
+async def unexplained(_: object) -> Any:
+    """The desk explains on demand alone, and never while a page is read."""
+    raise NotImplementedError
+
+
 async def measure(database: Database, runs: int) -> Table:
     """Every page of the desk."""
     reader, writer = Reader(database), Writer(database)
@@ -195,14 +200,14 @@ async def measure(database: Database, runs: int) -> Table:
         "a word that is not": Chosen(text="xylophone"),
     }
     first = await listing.page(Chosen(), me)
-    reading = Reading(reader, lambda: Labelling(judge, None), lambda: NOW)
+    reading = Reading(reader, lambda: Labelling(judge), unexplained, lambda: NOW)
     pages: dict[str, Callable[[], Awaitable[Any]]] = {
         **{f"list: {name}": lambda chosen=chosen: listing.page(chosen, me) for name, chosen in lists.items()},
         "list: second page": lambda: listing.page(Chosen(), me, first.next),
         "counts": lambda: listing.counts(me),
         "conversation": lambda: reading.view("c20", me),
         "trends": lambda: Trends(reader, lambda: NOW).read(),
-        "quality": lambda: Estimates(reader, lambda: Labelling(judge, None), lambda: NOW).quality(),
+        "quality": lambda: Estimates(reader, lambda: Labelling(judge), lambda: NOW).quality(),
     }
     table = Table("page", "median, ms", "95 %, ms")
     for name, run in pages.items():

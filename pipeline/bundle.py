@@ -118,6 +118,7 @@ def load_bundle(path: Path, threads: int = 1, streams: int = 1) -> Bundle:
 
     The engine runs `streams` batches at a time with `threads` threads each.
     """
+    path = path.resolve()  # a link that is swapped meanwhile would mix two bundles
     digest = check_manifest(path)
     card = read_card(path / LAYOUT.card)
     encoder = Encoder(Tokenizer.from_file(str(path / LAYOUT.tokenizer)), card.encoding)
@@ -183,5 +184,8 @@ def _version(path: Path, digest: str) -> str | None:
     registration = path / LAYOUT.registration
     if not registration.is_file():
         return None
-    values = json.loads(registration.read_text(encoding="utf-8"))
-    return str(values["version"]) if values.get("bundle") == digest else None
+    try:
+        values = json.loads(registration.read_bytes())
+        return str(values["version"]) if values["bundle"] == digest else None
+    except (ValueError, KeyError, TypeError):
+        raise BundleRefused(f"{registration}: says neither which bundle it is of nor which version") from None

@@ -16,8 +16,8 @@ import threading
 import time
 from array import array
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Hashable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, Protocol
@@ -44,7 +44,8 @@ class BatcherConfig(Config):
     """How inputs are batched. Token counts are padded ones.
 
     `streams` batches run at a time, `auto` being one a core that the process may use (`serving.streams` measures).
-    A request has at most `request_tokens` waiting at once, and new ones are turned away above `waiting_tokens`.
+    A request has at most `request_tokens` waiting at once, and new ones are turned away above `waiting_tokens`. What
+    does not fit into that at once comes in portions, and those behind the first of a request take half the room.
     """
 
     streams: Literal["auto"] | int = "auto"
@@ -184,6 +185,7 @@ class Batcher:
         self._stopped = False
         self._closing = False
         self._requests = 0
+        self._turns = asyncio.Semaphore(max(1, config.waiting_tokens // 2 // config.request_tokens))
 
     def start(self) -> None:
         """Start the streams, which first run the shapes that batches have, as far as `warm_seconds` reach."""
@@ -208,11 +210,13 @@ class Batcher:
         try:
             encoded = await self._encode(inputs)
             results = np.empty((len(inputs), self._predictor.vocabulary.size))
+            until = FOREVER if deadline is None else deadline
             for number, positions in enumerate(self._portions(encoded)):
-                part = _Part(results, FOREVER if deadline is None else deadline, self._loop.create_future())
-                self._submit(part, {position: encoded[position] for position in positions}, rank, number > 0)
-                if part.missing:
-                    await self._answered(part)
+                async with self._turn(number > 0 and rank is not Rank.PROBE, until):
+                    part = _Part(results, until, self._loop.create_future())
+                    self._submit(part, {position: encoded[position] for position in positions}, rank, number > 0)
+                    if part.missing:
+                        await self._answered(part)
             results.setflags(write=False)
             return results
         finally:
@@ -251,16 +255,33 @@ class Batcher:
         if portion:
             yield portion
 
-    async def _answered(self, part: _Part) -> None:
+    @asynccontextmanager
+    async def _turn(self, needed: bool, deadline: float) -> AsyncIterator[None]:
+        """The turn of a later portion: were all of them to wait for the engine, no small request would be let in."""
+        if not needed:
+            yield
+            return
+        await self._until(deadline, self._turns.acquire())
         try:
-            if part.deadline == FOREVER:
-                await part.done
-            else:
-                async with asyncio.timeout(part.deadline - time.monotonic()):
-                    await part.done
+            yield
+        finally:
+            self._turns.release()
+
+    async def _until(self, deadline: float, awaited: Awaitable[object]) -> None:
+        """Wait for something until the deadline at the latest. Raises DeadlinePassed."""
+        try:
+            async with asyncio.timeout(None if deadline == FOREVER else deadline - time.monotonic()):
+                await awaited
         except (TimeoutError, DeadlinePassed):
             self.observer.shed("deadline")
             raise DeadlinePassed("the deadline passed before the answer was there") from None
+
+    async def _answered(self, part: _Part) -> None:
+        try:
+            if part.deadline == FOREVER:
+                await part.done  # most of the time, so without what a timeout costs
+            else:
+                await self._until(part.deadline, part.done)
         finally:
             if part.missing:
                 self._abandon(part)

@@ -32,6 +32,7 @@ from serving.drift.cli import drift
 from serving.operation.registry import SourceUnavailable
 from serving.plugins import WithPlugins
 from serving.policy import PolicyMismatch
+from serving.review.cli import reviewers_app, reviews_app
 from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 from serving.security.cli import app as keys_app
@@ -53,6 +54,8 @@ app = typer.Typer(
 app.add_typer(policy_app)
 app.add_typer(keys_app)
 app.add_typer(audit_app)
+app.add_typer(reviewers_app)
+app.add_typer(reviews_app)
 app.command()(drift)
 
 Model = Annotated[

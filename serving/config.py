@@ -17,6 +17,7 @@ from serving.operation.registry import Source, source_of
 from serving.operation.server import ServerConfig
 from serving.operation.shadow import ShadowConfig
 from serving.operation.tracing import TracingConfig
+from serving.review.config import ReviewConfig
 from serving.security.limits import ConcurrencyConfig, DeadlineConfig, HeaderConfig
 from serving.security.rates import RateConfig
 from serving.security.verifier import VerifierConfig
@@ -58,6 +59,7 @@ class ServeConfig(Config):
     health: HealthConfig = HealthConfig()
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    review: ReviewConfig = ReviewConfig()
     drift: DriftConfig = DriftConfig()
     shadow: ShadowConfig | None = Field(default=None, description="a challenger beside the model that serves")
 

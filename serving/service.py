@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
@@ -37,7 +38,8 @@ from serving.operation.models import Models, load_candidate
 from serving.operation.registry import Candidate
 from serving.operation.shadow import Shadow
 from serving.operation.tracing import Tracing, open_tracing
-from serving.policy import Policy
+from serving.policy import Policy, PolicyMismatch
+from serving.review.sampling import Sampler
 from serving.routing.watch import PolicyWatch
 from serving.scorer import LiveScorer, Scorer
 from serving.scoring import ModelScoring
@@ -51,6 +53,8 @@ from serving.store.reader import Reader
 from serving.store.writer import Writer
 
 T = TypeVar("T")
+
+WAITS_COUNT_S = 5.0  # seconds for which the count of who waits holds
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class Service:
 
     def judge(self) -> Judge:
         """The policy that decides now."""
-        scorer = self.models.current.scorer
-        return Judge(scorer.policy, scorer.bundle.card.labels)
+        return _judge_of(self.models.current.scorer, self.watch)
 
 
 def now() -> datetime:
@@ -95,7 +98,7 @@ def open_service(config: ServeConfig) -> Service:
     metrics = Metrics()
     watch, models = _open_models(config, metrics)
     database = open_database(config.store.url)
-    writer, reader = Writer(database), Reader(database)
+    writer, reader = Writer(database, committed=metrics.committed), Reader(database)
     outgoing = Outgoing(config.events, writer, reader, now)
     shadow = _open_shadow(config, models)
     scoring = ModelScoring(models, metrics, shadow)
@@ -108,7 +111,7 @@ def open_service(config: ServeConfig) -> Service:
         database=database,
         writer=writer,
         reader=reader,
-        live=_open_live(config, database, writer, reader, models, scoring, outgoing),
+        live=_open_live(config, database, writer, reader, models, watch, scoring, outgoing),
         outgoing=outgoing,
         metrics=metrics,
         tracing=open_tracing(config.tracing),
@@ -130,14 +133,16 @@ def _open_live(
     writer: Writer,
     reader: Reader,
     models: Models[LiveScorer],
+    watch: PolicyWatch,
     scoring: ModelScoring,
     outgoing: Outgoing,
 ) -> Live:
     def judge() -> Judge:
-        return Judge(models.current.scorer.policy, models.current.scorer.bundle.card.labels)
+        return _judge_of(models.current.scorer, watch)
 
     conversations = Conversations(reader, writer, lambda: scoring, judge, outgoing, now)
-    keeper = Keeper(reader, writer, judge, outgoing, now, partial(vacuum_erased, database), config.store.keep_days)
+    vacuum = partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judge, outgoing, now, vacuum, conversations.handy, config.store.keep_days)
     handling = Handling(writer, conversations.handy, judge, outgoing, now, keeper.erased)
     return Live(conversations, handling, keeper, reader, judge, now)
 
@@ -147,6 +152,14 @@ def _open_shadow(config: ServeConfig, models: Models[LiveScorer]) -> Shadow | No
     if config.shadow is None or source is None:
         return None
     return Shadow(config.shadow, source, lambda: models.current.scorer, lambda: models.current.batcher.waiting > 0, now)
+
+
+def _judge_of(scorer: Scorer, watch: PolicyWatch) -> Judge:
+    """The policy in force over a model's labels; a model that was loaded under another takes it now, if it fits."""
+    if scorer.policy.digest != watch.policy.digest:
+        with suppress(PolicyMismatch):
+            scorer.policy = Policy(watch.policy.config, scorer.bundle.card.labels)
+    return Judge(scorer.policy, scorer.bundle.card.labels)
 
 
 def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Models[LiveScorer]]:
@@ -159,8 +172,9 @@ def _open_models(config: ServeConfig, metrics: Metrics) -> tuple[PolicyWatch, Mo
         if not watches:
             watches.append(PolicyWatch(CONFIGS / "routing.yaml", vocabulary, config.policy_every_s))
         batcher = Batcher(bundle.predictor, config.batcher, metrics)
-        batcher.start()
-        return LiveScorer(Scorer(bundle, Policy(watches[0].policy.config, vocabulary)), batcher)
+        model = LiveScorer(Scorer(bundle, Policy(watches[0].policy.config, vocabulary)), batcher)
+        batcher.start()  # once nothing can be refused any more: nobody would stop the streams
+        return model
 
     models = Models(source_in(config), load, lambda model: model.batcher.close(), config.reload)
     return watches[0], models
@@ -190,6 +204,7 @@ async def running(service: Service) -> AsyncIterator[None]:
             service.live.keeper.run(),
             service.drift.run(),
             service.watch.run(_adopting(service)),
+            Sampler(service.reader, service.writer, service.config.review.sampling, service.live.now).run(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(forever))
         yield
@@ -201,9 +216,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _adopting(service: Service) -> Callable[[Policy], Coroutine[Any, Any, None]]:
-    async def adopt(policy: Policy) -> None:
-        scorer = service.models.current.scorer
-        scorer.policy = Policy(policy.config, scorer.bundle.card.labels)
+    async def adopt(_: Policy) -> None:
         await service.live.keeper.adopt()
 
     return adopt
@@ -225,16 +238,38 @@ def _add_checks(service: Service) -> None:
     service.health.add("store", store)
 
 
+class _Waits:
+    """Who waits, asked once for both gauges that tell of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asked_at = -WAITS_COUNT_S
+        self._found: dict[str, tuple[int, datetime]] = {}
+
+    def by_queue(self) -> dict[tuple[str, ...], float]:
+        return {(queue,): float(count) for queue, (count, _) in self._ask().items()}
+
+    def oldest(self) -> float:
+        since = [oldest for _, oldest in self._ask().values()]
+        return max(0.0, (now() - min(since)).total_seconds()) if since else 0.0
+
+    def _ask(self) -> dict[str, tuple[int, datetime]]:
+        if monotonic() - self._asked_at >= WAITS_COUNT_S:
+            self._found, self._asked_at = _read(self._database, waiting), monotonic()
+        return self._found
+
+
 def _watch_gauges(service: Service) -> None:
     metrics, models, read = service.metrics, service.models, partial(_read, service.database)
+    waits = _Waits(service.database)
     metrics.watch("simmer_engine_queue_depth", lambda: models.current.batcher.waiting)
     metrics.watch("simmer_store_queue_depth", service.writer.depth)
     metrics.watch("simmer_ready", lambda: float(service.health.report().ready))
     metrics.watch("simmer_model_info", lambda: _name_of(models.current))
     metrics.watch("simmer_model_refused", lambda: float(models.status().refused is not None))
     metrics.watch("simmer_model_source_unavailable", lambda: float(models.status().unavailable is not None))
-    metrics.watch("simmer_waiting_conversations", lambda: read(_waiting_by_queue))
-    metrics.watch("simmer_oldest_wait_seconds", lambda: read(_oldest_wait))
+    metrics.watch("simmer_waiting_conversations", waits.by_queue)
+    metrics.watch("simmer_oldest_wait_seconds", waits.oldest)
     metrics.watch("simmer_outbox_pending", lambda: read(_pending))
     metrics.watch("simmer_outbox_dead", lambda: read(_dead))
     service.drift.watch_gauges(metrics)
@@ -250,15 +285,6 @@ def _read(database: Database, query: Callable[[Connection], T]) -> T:
 def _name_of(model: LiveScorer) -> dict[tuple[str, ...], float]:
     name = model.scorer.model
     return {(name.version or "", name.bundle): 1.0}
-
-
-def _waiting_by_queue(connection: Connection) -> dict[tuple[str, ...], float]:
-    return {(queue,): float(count) for queue, (count, _) in waiting(connection).items()}
-
-
-def _oldest_wait(connection: Connection) -> float:
-    since = [oldest for _, oldest in waiting(connection).values()]
-    return max(0.0, (now() - min(since)).total_seconds()) if since else 0.0
 
 
 def _pending(connection: Connection) -> dict[tuple[str, ...], float]:

@@ -96,7 +96,23 @@ def head_report(judged: Judged, config: Measuring) -> dict[str, Any]:
 def by_source(judged: Judged, sources: NDArray[np.str_], config: Measuring) -> dict[str, Any]:
     """The report over all rows, and under `sources` over each corpus's. `sources` [rows] names corpora."""
     parts = {str(name): head_report(judged.among(sources == name), config) for name in np.unique(sources)}
-    return {**head_report(judged, config), "sources": parts}
+    bins = {"bins": forecast_bins(judged, config.ece_bins)} if judged.head.kind == "probability" else {}
+    return {**head_report(judged, config), **bins, "sources": parts}
+
+
+def forecast_bins(judged: Judged, bins: int) -> list[dict[str, float]]:
+    """How often a forecast came true, by how sure it was: rows and positives of bins from `low` to below `high`."""
+    chance, held = judged.chance[:, 0], judged.target[:, 0] > 0.5
+    index = np.minimum((chance * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "rows": int((index == b).sum()),
+            "positives": int(held[index == b].sum()),
+        }
+        for b in range(bins)
+    ]
 
 
 def figure_of(report: Mapping[str, Any], name: str) -> Figure | None:

@@ -1,5 +1,7 @@
 """Who may ask: keys, scopes and rates. Off only where the service listens on loopback, and then for this machine alone.
 
+The review desk under /review asks for no key: its pages are opened by a session of its own.
+
 A route says under `x-scope` what it asks of a key; a test holds that every route under /v1 does.
 """
 
@@ -24,9 +26,10 @@ from serving.security.rates import RateLimiter, caller_of, retry_after
 from serving.security.verifier import TooManyAttempts, Unauthenticated, Verifier, bearer
 from serving.store.faults import StoreUnavailable
 
-_IDENTIFIER = re.compile(r"[\w.@:+-]{1,200}")  # what needs no closer look
+_IDENTIFIER = re.compile(r"(?!\.\.?\Z)[\w.@:+-]{1,200}")  # what needs no closer look
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+DESK = "/review"
 
 SCORE, READ, REVIEW, ADMIN = ({"x-scope": scope.value} for scope in KeyScope)
 
@@ -85,6 +88,8 @@ class Access:
         elif self._verifier is None:
             _remember(scope, LOOPBACK)
             await self._local(scope, receive, send)
+        elif scope["path"] == DESK or scope["path"].startswith(f"{DESK}/"):
+            await self._taken(caller_of(scope), scope, receive, send)
         else:
             await self._keyed(self._verifier, scope, receive, send)
 
@@ -108,7 +113,10 @@ class Access:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal: Principal = scope["state"]["principal"]
-        wait = self._rates.take(caller_of(scope) if principal is LOOPBACK else principal.key_id)
+        await self._taken(caller_of(scope) if principal is LOOPBACK else principal.key_id, scope, receive, send)
+
+    async def _taken(self, caller: str, scope: Scope, receive: Receive, send: Send) -> None:
+        wait = self._rates.take(caller)
         if wait:
             after = (("retry-after", retry_after(wait)),)
             await refuse(scope, send, 429, "too_many_requests", "above the rate that one caller may ask at", after)

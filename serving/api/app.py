@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import RedirectResponse, Response
 
 from serving.api.access import Access
 from serving.api.agents import agent_routes
@@ -20,6 +21,9 @@ from serving.api.queue import queue_routes
 from serving.api.score import score_routes
 from serving.api.shadow import shadow_routes
 from serving.operation.tracing import TraceRequests
+from serving.review.desk import open_desk
+from serving.review.pages import desk_pages
+from serving.review.web import BASE
 from serving.security.limits import BodyConfig, BodyDeadline, BodyLimit, ConcurrencyLimit, HeaderLimit
 from serving.service import Service, running
 
@@ -38,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Sentiment, frustration, urgency and priority of support conversations",
         responses=failing(*ANYWHERE),
         generate_unique_id_function=operation_id,
+        redirect_slashes=False,  # to where the caller's own Host header says
         lifespan=lifespan,
     )
     add_failures(app)
@@ -55,6 +60,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(operation_routes(service))
     app.include_router(shadow_routes(service.shadow, service.drift))
     app.include_router(metrics_routes(service.metrics))
+    app.mount(BASE, desk_pages(open_desk(service)))
+    app.add_route(BASE, _to_the_desk, include_in_schema=False)
+
+
+async def _to_the_desk(_: Request) -> Response:
+    """Where who types the address without its last step wants to go."""
+    return RedirectResponse(f"{BASE}/", 307)
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:

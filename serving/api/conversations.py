@@ -25,7 +25,7 @@ from serving.api.document import leading_to, request_body
 from serving.api.failures import KEYED, SENT, Failure, failing
 from serving.api.requests import actor_of, deadline_of, read_model
 from serving.explain import Explanation
-from serving.live.bodies import IDENTIFIER, Body, Identifier, NewConversation, NewMessage, kept_text
+from serving.live.bodies import IDENTIFIER, Body, Identifier, NewConversation, NewMessage, kept_text, no_step
 from serving.live.conversations import Said, job_of
 from serving.live.handling import Assigned
 from serving.live.lifecycle import summary
@@ -34,7 +34,7 @@ from serving.scoring import ModelScoring
 from serving.store.audit import Entry
 from serving.store.records import Record
 
-Id = Annotated[str, Path(min_length=1, max_length=MAX_ID, pattern=IDENTIFIER)]
+Id = Annotated[str, Path(min_length=1, max_length=MAX_ID, pattern=IDENTIFIER), AfterValidator(no_step)]
 
 
 class Standing(BaseModel):
@@ -216,10 +216,14 @@ def _handling(live: Live) -> APIRouter:
         wanted = await read_model(request, Claim)
         return assignment(await live.handling.claim(id, wanted.agent, actor_of(request)))
 
-    @router.post("/v1/conversations/{id}/assign", responses=may_fail, openapi_extra={**SCORE, **request_body(Assign)})
+    @router.post(
+        "/v1/conversations/{id}/assign",
+        responses=may_fail,
+        openapi_extra={**SCORE, **request_body(Assign, required=False)},
+    )
     async def assign(request: Request, id: Id) -> Assignment:
         """The agent who fits best gets the conversation, or the one named, if they fit."""
-        wanted = await read_model(request, Assign)
+        wanted = await read_model(request, Assign, optional=True)
         return assignment(await live.handling.assign(id, actor_of(request), wanted.agent))
 
     @router.post("/v1/conversations/{id}/release", responses=failing(404, 409, 422), openapi_extra=SCORE)
@@ -227,10 +231,14 @@ def _handling(live: Live) -> APIRouter:
         """The agent gives the conversation back to the queue."""
         return Summary(**summary(await live.handling.release(id, actor_of(request))))
 
-    @router.post("/v1/conversations/{id}/resolve", responses=may_fail, openapi_extra={**SCORE, **request_body(Resolve)})
+    @router.post(
+        "/v1/conversations/{id}/resolve",
+        responses=may_fail,
+        openapi_extra={**SCORE, **request_body(Resolve, required=False)},
+    )
     async def resolve(request: Request, id: Id) -> Summary:
         """The matter is settled; if the customer writes again, the conversation opens again."""
-        wanted = await read_model(request, Resolve)
+        wanted = await read_model(request, Resolve, optional=True)
         return Summary(**summary(await live.handling.resolve(id, wanted.outcome, actor_of(request))))
 
     return router

@@ -23,10 +23,10 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def request_body(model: type[BaseModel]) -> dict[str, Any]:
+def request_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """What the documentation says of a body that is read by hand."""
     schema = {"$ref": PLACE.format(model=model.__name__)}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    body = {"required": required, "content": {"application/json": {"schema": schema}}}
     return {_SCHEMAS: _schemas(model), "requestBody": body}
 
 

@@ -150,7 +150,9 @@ def add_failures(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return envelope(request, 422, str(first["msg"]), ".".join(str(part) for part in first["loc"]))
+        return envelope(
+            request, 422, str(first["msg"]).removeprefix("Value error, "), ".".join(str(part) for part in first["loc"])
+        )
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:

@@ -22,9 +22,10 @@ MOST_DEPTH = 16  # of nested JSON, in what has no deep parts
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_model(request: Request, model: type[M]) -> M:
-    """The body as a model. Raises Failure 400 or 422."""
-    return parse(model, await read_body(request))
+async def read_model(request: Request, model: type[M], optional: bool = False) -> M:
+    """The body as a model; without one, where it is `optional`, the model's defaults. Raises Failure 400 or 422."""
+    body = await read_body(request)
+    return model() if optional and not body else parse(model, body)
 
 
 def parse(model: type[M], body: bytes) -> M:

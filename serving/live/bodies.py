@@ -36,6 +36,13 @@ def in_utc(moment: datetime) -> datetime:
     return aware.astimezone(UTC)
 
 
+def no_step(identifier: str) -> str:
+    """The id, unless it is `.` or `..`, which many a client takes out of an address. Raises ValueError."""
+    if identifier in (".", ".."):
+        raise ValueError("must not be . or ..")
+    return identifier
+
+
 def plain_value(given: object) -> object:
     """What may stand in `meta`. Raises ValueError."""
     if not isinstance(given, str | int | float | None):
@@ -54,7 +61,9 @@ def _finite(number: float) -> bool:
         return False
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=IDENTIFIER)]
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=IDENTIFIER), AfterValidator(no_step)
+]
 Language = Annotated[str, StringConstraints(max_length=20, pattern=PLAIN)]
 Moment = Annotated[datetime, AfterValidator(in_utc)]
 Key = Annotated[str, StringConstraints(max_length=100, pattern=PLAIN)]

@@ -169,11 +169,12 @@ class Conversations:
         missing: list[Message] = []
         now = self._now()
         newest = record.messages[-1].at if record.messages else now  # where the clock went back, the order must not
+        came = lifecycle.arriving(record.state, now)
         for one, at in zip(given, lifecycle.dated([one.at for one in given], max(now, newest)), strict=True):
             if one.id in known:
                 _must_be(known[one.id], one)
                 continue
-            message = Message(one.id, len(known), at, now, one.role, one.text, one.digest)
+            message = Message(one.id, len(known), at, came, one.role, one.text, one.digest)
             known[one.id] = message
             missing.append(message)
         return missing
@@ -183,10 +184,11 @@ class Conversations:
         if len(record.messages) + len(new) > MOST_TURNS:
             raise Full(f"a conversation has at most {MOST_TURNS:,} messages")
         messages = reduce(lifecycle.insert, new, record.messages)
-        messages = await self._scored(state, messages, {message.id for message in new}, deadline)
+        fresh = {message.id for message in new}
+        messages = await self._scored(state, messages, fresh, deadline)
         now, judge = self._now(), self._judge()
         after = lifecycle.said(Record(state, messages), judge, now)
-        messages = self._told(messages, after, {message.id for message in new})
+        messages = self._told(messages, after, fresh)
         events = tuple(lifecycle.heard(record.state, replace(after, version=after.version + 1), judge))
         write = partial(self._write, record, Record(after, messages), events, now)
         taken = Record(await self._writer.run(write, after.id), messages)

@@ -5,7 +5,7 @@ A change reads what it changes in its own transaction, so two replicas never giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,6 +19,7 @@ from serving.live.handy import Handy
 from serving.live.judging import Judge
 from serving.routing.agents import Agent, Choice, Need, match, skills_wanted
 from serving.store import agents, audit, conversations, outbox, reviews
+from serving.store.agents import Carrying
 from serving.store.records import State
 from serving.store.writer import Writer
 
@@ -104,8 +105,9 @@ class Handling:
         def change(connection: Connection) -> Assigned | None:
             agents.one_at_a_time(connection)
             _must_exist(connection, agent)
+            staff = agents.carrying(connection)  # once: the writer is held meanwhile
             for state in conversations.page(connection, conversations.Filter(), NEXT_LOOKED_AT):
-                choice = self._match(connection, state, agent)
+                choice = self._choose(staff, state, agent)
                 if choice.agent is not None:
                     locked = conversations.read_state(connection, state.id, lock=True)
                     if locked is not None and locked.version == state.version:
@@ -192,8 +194,11 @@ class Handling:
         return result
 
     def _match(self, connection: Connection, state: State, only: str | None) -> Choice:
+        return self._choose(agents.carrying(connection), state, only)
+
+    def _choose(self, staff: Sequence[Carrying], state: State, only: str | None) -> Choice:
         rules = self._judge().policy.config.assignment
-        found = [one for one in agents.carrying(connection) if only is None or one.agent.id == only]
+        found = [one for one in staff if only is None or one.agent.id == only]
         if only is not None and not found:
             raise UnknownAgent(only)
         need = Need(

@@ -22,6 +22,7 @@ from serving.routing.holdout import place
 from serving.store.records import Message, Record, State
 
 ROUNDING = timedelta(milliseconds=1)  # a reason that is looked for a moment too early would never be found
+MOMENT = timedelta(microseconds=1)
 AHEAD = timedelta(days=1)  # clocks that differ by less are believed
 FORECAST = "boil_over"  # the reason by which the model foresees that a conversation becomes hot
 DIGEST_SHOWN = 19  # characters of a bundle's digest that name it: "sha256:" and twelve
@@ -111,6 +112,14 @@ def dated(given: Sequence[datetime | None], now: datetime) -> list[datetime]:
     return found[::-1]
 
 
+def arriving(state: State, now: datetime) -> datetime:
+    """When a message comes: now, and after everything that happened before, where the clock stood still or went back.
+
+    So it can be told from what was settled when the conversation was resolved.
+    """
+    return max(now, state.updated_at + MOMENT) if state.version else now
+
+
 def latest(messages: Sequence[Message]) -> Message:
     """The customer's latest message; where there is none, the latest of anybody."""
     return next((message for message in reversed(messages) if message.role == "customer"), messages[-1])
@@ -128,32 +137,30 @@ def to_score(messages: Sequence[Message], fresh: Collection[str], context: int) 
     return wanted
 
 
-def unanswered(messages: Sequence[Message]) -> list[Message]:
-    """The customer's messages since a person last answered, newest first."""
+def unanswered(messages: Sequence[Message], settled: datetime | None = None) -> list[Message]:
+    """The customer's messages since a person last answered, newest first, but for those that came before `settled`."""
     found: list[Message] = []
     for message in reversed(messages):
         if message.role == "agent":
             break
-        if message.role == "customer":
+        if message.role == "customer" and (settled is None or message.received_at > settled):
             found.append(message)
     return found
 
 
 def said(record: Record, judge: Judge, now: datetime) -> State:
     """The state after what was said in the conversation changed: who waits since when, how hot it is, where it goes."""
-    state, open_messages = record.state, unanswered(record.messages)
+    state, open_messages = record.state, unanswered(record.messages, record.state.resolved_at)
     newest = next((m for m in reversed(record.messages) if m.role == "customer"), None)
-    status = "open" if state.status == "resolved" and _newer(open_messages, state.resolved_at) else state.status
-    resolved = status == "resolved"
+    status = "open" if state.status == "resolved" and open_messages else state.status
     answered = next((message.received_at for message in record.messages if message.role == "agent"), None)
     waiting = min((min(m.at, m.received_at) for m in open_messages), default=None)
     state = replace(
         state,
         status=status,
-        resolved_at=state.resolved_at if resolved else None,
-        outcome=state.outcome if resolved else None,
-        updated_at=max(now, state.updated_at),
-        waiting_since=None if resolved else waiting,
+        outcome=state.outcome if status == "resolved" else None,
+        updated_at=max([now, state.updated_at, *(message.received_at for message in record.messages)]),
+        waiting_since=waiting,
         latest=newest.standing if newest else None,
         latest_message=newest.id if newest else None,
         first_answer_at=state.first_answer_at or answered,
@@ -166,23 +173,28 @@ def said(record: Record, judge: Judge, now: datetime) -> State:
     return due(placed(state, judge), judge, now)
 
 
-def _newer(messages: Sequence[Message], than: datetime | None) -> bool:
-    return any(than is None or message.received_at > than for message in messages)
-
-
 def _heated(state: State, found: Sequence[Judged], judge: Judge) -> State:
-    """The state with the decision and strengths of the hottest message; the newer of equals."""
+    """The state with the hottest message's queue, reasons and strengths, the newer of equals, and the highest score.
+
+    What no model has judged has no strengths; the wait is told by those of the hottest message that has.
+    """
     if not found:
         return replace(state, strengths=None, hot=False)
-    hottest = max(found, key=lambda one: (-judge.coolness(one.decision.queue), one.decision.score))
+    ranked = sorted(found, key=lambda one: (judge.coolness(one.decision.queue), -one.decision.score))
     return replace(
         state,
-        strengths=hottest.strengths,
-        score=hottest.decision.score,
-        queue=hottest.decision.queue,
-        reasons=list(hottest.decision.reasons),
+        strengths=next((one.strengths for one in ranked if one.strengths is not None), None),
+        score=max(one.decision.score for one in found),
+        queue=ranked[0].decision.queue,
+        reasons=list(ranked[0].decision.reasons),
         hot=any(one.hot for one in found),
     )
+
+
+def _hotter(one: Decision, other: Decision, judge: Judge) -> Decision:
+    """The hotter queue with its reasons, and the higher score."""
+    hotter = min(one, other, key=lambda decision: judge.coolness(decision.queue))
+    return replace(hotter, score=max(one.score, other.score))
 
 
 def _marked(state: State, messages: Sequence[Message], newest: Message, found: Mapping[str, Judged]) -> State:
@@ -252,9 +264,11 @@ def aged(state: State, judge: Judge, now: datetime) -> State:
 
 def decided(state: State, judge: Judge, now: datetime) -> Decision:
     """Priority, queue and reasons at this moment, the wait so far among them."""
+    standing = Decision(state.score, state.queue, tuple(state.reasons))
     if state.strengths is None or state.waiting_since is None or state.held_out:
-        return Decision(state.score, state.queue, tuple(state.reasons))
-    return judge.policy.decide_by(state.strengths, max(0.0, (now - state.waiting_since).total_seconds() / 60))
+        return standing
+    waited = max(0.0, (now - state.waiting_since).total_seconds() / 60)
+    return _hotter(judge.policy.decide_by(judge.known(state.strengths), waited), standing, judge)
 
 
 def under(state: State, judge: Judge, now: datetime) -> State:
@@ -265,7 +279,7 @@ def under(state: State, judge: Judge, now: datetime) -> State:
     judged = judge.judge(state.latest)
     decision, strengths = judged.decision, state.strengths
     if strengths is not None and set(strengths) == set(judge.policy.config.factors):
-        decision = judge.policy.decide_by(strengths)
+        decision = _hotter(judge.policy.decide_by(strengths), decision, judge)
     else:
         strengths = judged.strengths
     decided = replace(
@@ -298,8 +312,9 @@ def resolved(state: State, outcome: str | None, now: datetime, judge: Judge) -> 
     """The state once the matter is settled. Raises NotNow where it was before."""
     if state.status == "resolved":
         raise NotNow("the conversation is resolved already")
+    settled = max(now, state.updated_at)
     return _moved(
-        state, judge, now, status="resolved", resolved_at=now, outcome=outcome, waiting_since=None, assigned_at=None
+        state, judge, now, status="resolved", resolved_at=settled, outcome=outcome, waiting_since=None, assigned_at=None
     )
 
 

@@ -74,16 +74,17 @@ class FolderSource:
 
     def find(self) -> Candidate:
         """The folder. Its key covers the manifest, the registration, and size and time of every file of the bundle."""
+        path = self.path.resolve()  # a link that is swapped meanwhile would mix two bundles
         try:
-            known = hashlib.sha256((self.path / LAYOUT.manifest).read_bytes())
-            registration = self.path / LAYOUT.registration
+            known = hashlib.sha256((path / LAYOUT.manifest).read_bytes())
+            registration = path / LAYOUT.registration
             known.update(registration.read_bytes() if registration.exists() else b"")
             for name in LAYOUT.hashed:
-                found = (self.path / name).stat()
+                found = (path / name).stat()
                 known.update(f" {found.st_ino} {found.st_size} {found.st_mtime_ns}".encode())
         except OSError as error:
             raise SourceUnavailable(f"{error.filename}: {error.strerror}") from None
-        return Candidate(self.path, known.hexdigest())
+        return Candidate(path, known.hexdigest())
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,8 @@ def disable(connection: Connection, identifier: str, now: datetime, actor: str) 
 
 def find(connection: Connection, identifier: str) -> Account | None:
     """The account of this id, or nothing."""
+    if not _ID.fullmatch(identifier):  # whatever somebody typed; a NUL would trouble PostgreSQL
+        return None
     row = connection.execute(select(reviewers).where(reviewers.c.id == identifier)).mappings().one_or_none()
     return None if row is None else Account(reviewer_of(row), row["hash"])
 

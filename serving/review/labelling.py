@@ -6,7 +6,7 @@ in the vocabulary's order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.bundle import Card
 from pipeline.conversation import RowInvalid
 from pipeline.heads import choose
+from pipeline.scores import share_with_interval
 from pipeline.vocabulary import Head, LabelError, Labels, LabelValue, Vocabulary
 from serving.answers import Answer
 from serving.live.judging import Judge
@@ -26,7 +27,8 @@ class Labelling:
     """A model's vocabulary with its policy and, where the card of the model is known, its thresholds."""
 
     judge: Judge
-    card: Card | None
+    card: Card | None = None
+    bundle: str | None = None  # the digest of the bundle that the card is in
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -64,6 +66,25 @@ class Labelling:
             return 0.0
         return 0.0 if np.isnan(chance) else chance
 
+    def forecast_interval(self, answer: Answer) -> tuple[float, float] | None:
+        """How often forecasts like this one came true on the test set, 95 %; None where that was not measured.
+
+        The card says it under metrics.test.boil_over.bins: rows of low, high (of the forecast), rows and positives.
+        """
+        if answer.boil_over is None or self.card is None or answer.model.bundle != self.bundle:
+            return None
+        for row in self.forecast_bins():
+            if row["low"] <= answer.boil_over < row["high"] or answer.boil_over == row["high"] == 1:
+                share = share_with_interval(int(row["positives"]), int(row["rows"])) if row["rows"] else None
+                return (share["low"], share["high"]) if share else None
+        return None
+
+    def forecast_bins(self) -> Sequence[Mapping[str, float]]:
+        """How often forecasts came true, by how sure they were; empty where the card does not say."""
+        measured = self.card.metrics.get("test", {}).get("boil_over", {}) if self.card else {}
+        bins: Sequence[Mapping[str, float]] = measured.get("bins", ())
+        return bins
+
     def known(self, given: Mapping[str, LabelValue]) -> Labels:
         """The labels in their one form. Raises LabelError naming the head."""
         heads = self.heads()
@@ -75,7 +96,7 @@ class Labelling:
 
     def _read(self, head: Head, chances: Any, where: slice) -> LabelValue:
         if head.exclusive:
-            return _of_index(head, int(choose(chances, head)))
+            return _of_index(head, int(choose(chances[None, :], head)[0]))
         thresholds = self.card.calibration.thresholds[where] if self.card else (0.5,) * len(head.values)
         pairs = zip(head.values, chances, thresholds, strict=True)
         return tuple(value for value, chance, threshold in pairs if chance >= threshold)

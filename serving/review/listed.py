@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from serving.review.chosen import Chosen, FilterInvalid
 from serving.store.schema import conversations, messages, requests, reviews, samples, verdicts
 
-SEARCHED = 2_000  # conversations that a search looks at for one page
+SEARCHED = 1_000  # conversations that a search looks at for one page
 SEARCHED_AT_ONCE = 200
 COUNTED = 1_000
 SNIPPET = 160  # characters

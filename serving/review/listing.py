@@ -8,7 +8,6 @@ What was drawn stands in a random order, day by day: reviewed hottest first, it 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from serving.live.judging import Judge
 from serving.review import listed
 from serving.review.accounts import Reviewer
 from serving.review.chosen import Chosen, FilterInvalid, Of, Review
+from serving.review.recent import Recent
 from serving.review.views import View, Views
 from serving.store.reader import Reader
 from serving.store.records import Status
@@ -27,7 +27,6 @@ from serving.store.writer import Writer
 __all__ = ["Choices", "Chosen", "Counts", "FilterInvalid", "Listing", "Of", "Page", "Review", "Row", "View"]
 
 MOST = 200  # rows of a page
-KNOWN_FOR = 60.0  # seconds for which the choices of a filter are believed
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Listing:
     def __init__(self, reader: Reader, writer: Writer, judge: Callable[[], Judge]) -> None:
         self._reader, self._judge = reader, judge
         self._views = Views(reader, writer)
-        self._seen: tuple[float, list[str], list[str]] | None = None
+        self._seen: Recent[tuple[list[str], list[str]]] = Recent()
 
     async def page(self, chosen: Chosen, reviewer: Reviewer, after: str | None = None, limit: int = 50) -> Page:
         """A page of the list, from behind `after`. Raises FilterInvalid, StoreUnavailable."""
@@ -105,16 +104,14 @@ class Listing:
 
     async def choices(self) -> Choices:
         """What filters may be set to. Raises StoreUnavailable."""
-        if self._seen is None or self._seen[0] < time.monotonic():
-            languages, models = await self._reader.run(listed.languages_and_models)
-            self._seen = (time.monotonic() + KNOWN_FOR, languages, models)
+        languages, models = await self._seen.get("", lambda: self._reader.run(listed.languages_and_models))
         policy = self._judge().policy.config
         return Choices(
             queues=[queue.name for queue in policy.queues],
             channels=get_args(Channel),
-            languages=self._seen[1],
+            languages=languages,
             signals=[*policy.factors, policy.waiting.reason],
-            models=self._seen[2],
+            models=models,
             statuses=get_args(Status),
             reviews=get_args(Review),
         )

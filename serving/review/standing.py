@@ -81,12 +81,13 @@ def unswayed(verdicts: Sequence[Verdict]) -> dict[str | None, dict[str, Verdict]
 
 def said_in(verdict: Verdict) -> dict[str, Any]:
     """Everything that a verdict says, by head; of the whole also whether the routing was right."""
-    said = {name: _comparable(value) for name, value in verdict.labels.items()}
+    said = labels_of(verdict)
     return said if verdict.routing_right is None else said | {ROUTING: verdict.routing_right}
 
 
-def _comparable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value  # as the store gives back what was a tuple
+def labels_of(verdict: Verdict) -> dict[str, Any]:
+    """A verdict's labels in their one form; the store gives back a list for what was a tuple."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in verdict.labels.items()}
 
 
 def _by_head(by_reviewer: Mapping[str, Verdict]) -> Iterator[tuple[str, list[Any]]]:

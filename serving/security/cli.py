@@ -24,19 +24,19 @@ from serving.security import keys
 from serving.security.keys import Key, KeyInvalid, Scope
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
+from serving.store.option import StoreOption
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,4})([smhdw])", re.A)  # no longer than dates go
 
 app = typer.Typer(name="keys", help="API keys: make, list, rotate, revoke.", no_args_is_help=True)
 
-Store = Annotated[str, typer.Option("--store", metavar="URL", envvar="SIMMER_STORE", help="Which store.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The twelve characters after simmer_.")]
 
 
 @app.command()
 def create(
-    store: Store,
+    store: StoreOption,
     name: Annotated[str, typer.Option("--name", help="Who or what the key is for.")],
     scopes: Annotated[list[Scope], typer.Option("--scope", help="What it may do; once a scope. admin may do all.")],
     expires: Annotated[
@@ -51,7 +51,7 @@ def create(
 
 
 @app.command(name="list")
-def list_keys(store: Store) -> None:
+def list_keys(store: StoreOption) -> None:
     """Show every key, without its secret."""
     with _transaction(store) as connection:
         found = keys.listing(connection)
@@ -60,7 +60,7 @@ def list_keys(store: Store) -> None:
 
 @app.command()
 def rotate(
-    store: Store,
+    store: StoreOption,
     key_id: KeyId,
     grace: Annotated[str, typer.Option("--grace", help="How long the secret before stays good: 30m, 1h, 0s.")] = "1h",
 ) -> None:
@@ -71,7 +71,7 @@ def rotate(
 
 
 @app.command()
-def revoke(store: Store, key_id: KeyId) -> None:
+def revoke(store: StoreOption, key_id: KeyId) -> None:
     """End a key for good. A running server may still take it for the half minute in which it trusts what it knows."""
     with _transaction(store) as connection:
         key = keys.revoke(connection, key_id, datetime.now(UTC))

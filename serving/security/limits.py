@@ -27,6 +27,7 @@ from pipeline.config import Config
 from serving.security.keys import loopback_only
 
 _PLAIN = re.compile(r"[!-~]{1,64}")  # a request id that is safe in a header and in a log
+_OF_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 _DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -207,7 +208,9 @@ class BodyLimit:
 class LocalOnly:
     """Lets in what is addressed to this machine and comes from no page of another site.
 
-    A browser on this machine would otherwise let any page it shows call an API that asks for no key.
+    A browser on this machine would otherwise let any page it shows call an API that asks for no key, and a proxy on it
+    everybody. One that says nothing of being one cannot be told from this machine: put none before a service without
+    keys.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -221,6 +224,8 @@ class LocalOnly:
 
     def _local(self, scope: Scope) -> bool:
         origin = _header(scope, b"origin")
+        if any(name in _OF_PROXIES for name, _ in scope["headers"]):
+            return False
         return _names_loopback("//" + _header(scope, b"host")) and (not origin or _names_loopback(origin))
 
 

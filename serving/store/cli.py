@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from serving.store.audit import Anchor, Verdict, verify
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
+from serving.store.option import StoreOption
 
 audit_app = typer.Typer(name="audit", help="The audit log: who did what, and when.", no_args_is_help=True)
 
@@ -27,7 +28,7 @@ def _audit() -> None:
 
 @audit_app.command(name="verify")
 def verify_command(
-    store: Annotated[str, typer.Option("--store", metavar="URL", envvar="SIMMER_STORE", help="Which store.")],
+    store: StoreOption,
     expect: Annotated[
         str | None,
         typer.Option("--expect", metavar="SEQUENCE:HASH", help="An entry known from before; a cut-off end shows."),

@@ -81,7 +81,9 @@ def write(connection: Connection, state: State, saw: int) -> State:
     """Store a conversation's state in the place of version `saw`, 0 where it is new. Raises Stale."""
     written = replace(state, version=saw + 1)
     if saw == 0:
-        changed = connection.execute(_INSERT[connection.dialect.name], written.values())
+        # psycopg tells how many rows were inserted only where it is asked to
+        told = {"preserve_rowcount": True}
+        changed = connection.execute(_INSERT[connection.dialect.name], written.values(), execution_options=told)
     else:
         values = {f"new_{name}": value for name, value in written.values().items() if name != "id"}
         changed = connection.execute(_UPDATE, {"of": state.id, "saw": saw, **values})
@@ -120,9 +122,12 @@ def page(connection: Connection, chosen: Filter, limit: int, after: tuple[float,
 
 
 def ageing(connection: Connection, now: datetime, limit: int) -> list[State]:
-    """Conversations whose waiting has changed their queue by now and has not been taken into account."""
+    """Conversations whose waiting has changed their queue by now and has not been taken into account.
+
+    Nobody else changes them before this transaction ends.
+    """
     query = select(*_STATE).where(conversations.c.ages_at <= now).order_by(conversations.c.ages_at).limit(limit)
-    return [_state(row) for row in connection.execute(query)]
+    return [_state(row) for row in connection.execute(query.with_for_update())]
 
 
 def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
@@ -137,12 +142,13 @@ def unresolved(connection: Connection, after: str, limit: int) -> list[State]:
 
 
 def unchanged_since(connection: Connection, before: datetime, limit: int) -> list[str]:
-    """Ids of conversations in which nothing has happened since."""
+    """Ids of conversations in which nothing has happened since, nor will before this transaction ends."""
     query = (
         select(conversations.c.id)
         .where(conversations.c.updated_at < before)
         .order_by(conversations.c.updated_at)
         .limit(limit)
+        .with_for_update()
     )
     return [row.id for row in connection.execute(query)]
 

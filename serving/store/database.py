@@ -25,6 +25,7 @@ from serving.store.urls import is_sqlite, parse, shown
 logger = logging.getLogger("simmer.store")
 
 BUSY_MS = 5_000  # how long a SQLite writer waits for another process
+CLEARING_MS = 250  # how long commits may be held up to take what was erased out of SQLite's log
 STATEMENT_MS = 15_000  # and PostgreSQL for a statement, before the request it belongs to has long given up
 LOG_BYTES = 16 * 2**20  # what a write-ahead log is cut back to after a checkpoint
 READERS = 8
@@ -77,13 +78,15 @@ def vacuum_erased(database: Database) -> bool:
     if not database.is_sqlite:
         with database.writing.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET statement_timeout = 0")
-            connection.exec_driver_sql("VACUUM messages, conversations, events, deliveries")
+            connection.exec_driver_sql("VACUUM messages, conversations, events, deliveries, verdicts")
             connection.exec_driver_sql(f"SET statement_timeout = {STATEMENT_MS}")
         return True
     raw = database.writing.raw_connection()
     try:
+        raw.cursor().execute(f"PRAGMA busy_timeout={CLEARING_MS}")  # nobody commits while it waits for a reader
         busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:
+        raw.cursor().execute(f"PRAGMA busy_timeout={BUSY_MS}")
         raw.close()
     return not busy
 

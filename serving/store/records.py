@@ -47,7 +47,7 @@ class State:
     waiting_since: datetime | None
     ages_at: datetime | None  # when waiting will have changed its queue
     assigned_at: datetime | None
-    resolved_at: datetime | None
+    resolved_at: datetime | None  # last; what had been said by then is settled
     outcome: str | None
     first_hot_at: datetime | None
     first_answer_at: datetime | None

@@ -69,7 +69,7 @@ metadata = MetaData(
 )
 
 # what the review desk filters and counts by stands in its indexes, so that the wide rows are not read
-FLAGGED = ["peak", "id", "queue", "channel", "language", "status", "model", "fired"]
+FLAGGED = ["peak", "id", "queue", "channel", "language", "status", "model", "fired", "first_hot_at"]
 BEGAN = [
     *("created_at", "channel", "language", "first_hot_at", "first_answer_at", "hot_turn"),
     *("foreseen_at", "status", "hot"),
@@ -112,6 +112,7 @@ conversations = Table(
     Column("foreseen_at", Instant),  # when the forecast fired while the customer had never been hot
     Column("hot_turn", Integer),  # which of the customer's messages, from 1, was the first hot one
     Index(None, "status", "rank", "id"),
+    Index(None, "status", "queue", "waiting_since"),
     Index(None, "ages_at"),
     Index(None, "agent", "status"),
     Index(None, "updated_at"),
@@ -137,6 +138,13 @@ messages = Table(
     Column("digest", String, nullable=False),  # of the body as it came; the same id with another is a conflict
     Column("answer", Document),  # as it was first acknowledged; never changed
     Column("revised", Document),  # what a late message made of it
+)
+
+marks = Table(  # how far something has come: by name
+    "marks",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
 )
 
 agents = Table(

@@ -70,6 +70,7 @@ class Writer:
     database: Database
     most_together: int = MOST_TOGETHER
     most_waiting: int = MOST_WAITING
+    committed: Callable[[int, float], None] | None = None  # hears of each transaction: operations, seconds
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
@@ -154,7 +155,7 @@ class Writer:
             parts.extendleft(reversed(_again(part, failure)))
 
     def _transact(self, group: Sequence[_Waiting]) -> _Failure | None:
-        place = 0
+        place, began = 0, time.perf_counter()
         try:
             with self.database.writing.begin() as connection:
                 for one in group:
@@ -165,6 +166,8 @@ class Writer:
             if lost and place == len(group):  # during COMMIT: kept or not, running it again here could do it twice
                 return _Failure(place, error, Fault.DATABASE)
             return _Failure(place, error, fault(error))
+        if self.committed is not None:
+            self.committed(len(group), time.perf_counter() - began)
         return None
 
 

@@ -507,3 +507,36 @@ def test_streams_are_one_a_core_unless_said() -> None:
     assert BatcherConfig(streams=3).stream_count() == 3
     assert BatcherConfig().stream_count() >= 1
     assert BatcherConfig(threads=1000).stream_count() == 1
+
+
+def test_large_requests_leave_room_for_small_ones() -> None:
+    class Slow(Fake):
+        def run(self, ids: NDArray[np.int64], segments: NDArray[np.int64]) -> NDArray[np.float32]:
+            time.sleep(0.004)
+            return super().run(ids, segments)
+
+    async def work(batcher: Batcher) -> None:
+        large = [
+            asyncio.create_task(batcher.predict([said(f"{number} {row}") for row in range(60)])) for number in range(6)
+        ]
+        await asyncio.sleep(0.05)
+        for number in range(20):
+            await batcher.predict([said(f"small {number}")])
+        assert not all(task.done() for task in large)
+        assert [len(found) for found in await asyncio.gather(*large)] == [60] * 6
+
+    serve(Slow(), work, one(batch_tokens=8, waiting_tokens=96, request_tokens=16))
+
+
+def test_a_portion_that_waits_for_its_turn_keeps_to_the_deadline() -> None:
+    async def work(batcher: Batcher) -> None:
+        busy = asyncio.create_task(batcher.predict([said(f"busy {row}") for row in range(20)]))
+        await until(lambda: len(engine.batches) > 4)
+        engine.go.clear()
+        with pytest.raises(DeadlinePassed):
+            await batcher.predict([said(f"late {row}") for row in range(20)], time.monotonic() + 0.1)
+        engine.go.set()
+        await busy
+
+    engine = Fake()
+    serve(engine, work, one(batch_tokens=8, waiting_tokens=32, request_tokens=16))

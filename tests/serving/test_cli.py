@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -21,6 +24,7 @@ from pipeline.config import ConfigError
 from serving import cli
 from serving.policy import load_policy
 from serving.scorer import Scorer
+from tests.conftest import ROOT
 
 SIMMER = Path(sys.executable).parent / "simmer"
 
@@ -35,6 +39,7 @@ def simmer(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Simmer:
         return Scorer(bundle, load_policy(bundle.card.labels), all_heads)
 
     monkeypatch.setattr(cli, "load_scorer", loaded)
+    monkeypatch.setattr(cli, "served_bundle", lambda _: bundle.path)  # there need be none where the configuration says
     return run
 
 
@@ -461,3 +466,35 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(tmp_path: Path, bundle
     for pipe in (process.stdin, process.stderr):
         assert pipe is not None
         pipe.close()
+
+
+def test_a_served_scorer_is_ready_and_stops_when_told(toy: Path, tmp_path: Path) -> None:
+    """As a process of its own: it says where it listens, loses nothing, and logs no word of what it was told."""
+    given = ["--port", "0", "--model", str(toy), "--store", f"sqlite:///{tmp_path}/simmer.db"]
+    command = [sys.executable, "-m", "serving.cli", "serve", *given]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "http://" in line)
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+        assert found, said
+        with httpx.Client(base_url=found[0], trust_env=False, timeout=30) as client:
+            assert client.get("/readyz").json()["status"] == "ready"
+            body = {"id": "m1", "text": "I am furious about my kneecap"}
+            assert client.post("/v1/conversations/c1/messages", json=body).status_code == 201
+            hang_up_half_way(int(found[1]))
+            assert client.get("/healthz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        stderr = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, stderr
+    assert not re.search('Traceback|kneecap|"level":"error"', said + stderr)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def hang_up_half_way(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b'POST /v1/score HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 500\r\n\r\n{"id": "a"')

@@ -184,3 +184,13 @@ def test_one_figure_stands_for_a_head(name: str, figure: str) -> None:
     found = leading(drawn(name), CONFIG)
     assert found is not None
     assert found[0] == figure
+
+
+def test_forecasts_are_counted_by_how_sure_they_were() -> None:
+    given = judged(HEADS["boil_over"], np.array([[1.0], [0.0], [1.0], [0.0]]), np.array([[0.05], [0.09], [1.0], [0.5]]))
+    bins = by_source(given, np.array(["a"] * 4), CONFIG)["bins"]
+    assert [(one["low"], one["rows"], one["positives"]) for one in bins if one["rows"]] == [
+        (0.0, 2, 1),
+        (0.5, 1, 0),
+        (0.9, 1, 1),
+    ]

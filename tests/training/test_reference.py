@@ -38,11 +38,6 @@ def test_held_back_messages_are_described(predictor: Predictor) -> None:
         "test": "¿dónde está mi paquete señor?",
         "live": "not looked at",
     }
-        "train": "where is my parcel",
-        "validation": "I am furious",
-        "test": "¿dónde está mi paquete señor?",
-        "live": "not looked at",
-    }
     talks = [talk(n, split, text) for split, text in texts.items() for n in range(10)]
     config = PrepareConfig(splits=SPLITS, encoding=ENCODING)
     dataset = prepare(talks, config, load_vocabulary(), predictor.encoder._tokenizer)

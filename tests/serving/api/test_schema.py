@@ -47,11 +47,12 @@ class Api:
 
 
 @pytest.fixture
-def api(config: ServeConfig) -> Api:
-    """Schemathesis's plugin starts the service, and stops it after the test."""
+def api(config: ServeConfig, store_url: str) -> Api:
+    """A service over each database in turn. Schemathesis's plugin starts it, and stops it after the test."""
     patient = RateConfig(per_second=1e6, burst=1_000_000, callers=100)
     asked = {"host": "0.0.0.0", "keys": VerifierConfig(attempts=patient, all_attempts=patient, recheck_seconds=3600)}
-    service = open_service(config.model_copy(update=asked))
+    store = config.store.model_copy(update={"url": store_url})
+    service = open_service(config.model_copy(update={**asked, "store": store}))
     with service.database.writing.begin() as connection:
         key, _ = keys.create(connection, "anything", [Scope.ADMIN], None, datetime.now(UTC))
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(service))

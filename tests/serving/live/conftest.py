@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -137,6 +137,12 @@ class World:
     heard: Heard
     clock: Clock
     database: Database
+    writer: Writer
+
+    def stop(self) -> None:
+        """End it; its store stays open."""
+        self.writer.close()
+        self.live.reader.close()
 
 
 @pytest.fixture(scope="session")
@@ -145,19 +151,29 @@ def judge() -> Judge:
     return Judge(load_policy(vocabulary), vocabulary)
 
 
-def build(database: Database, judge: Judge, keep_days: float | None = None) -> World:
+def build(
+    database: Database,
+    judge: Judge | Callable[[], Judge],
+    keep_days: float | None = None,
+    clock: Clock | None = None,
+) -> World:
     """A replica over a store."""
-    clock, heard, scoring = Clock(), Heard(), WordScoring(judge)
+    judging: Callable[[], Judge] = (lambda: judge) if isinstance(judge, Judge) else judge
+    clock, heard, scoring = clock or Clock(), Heard(), WordScoring(judging())
     reader, writer = Reader(database, 2), Writer(database)
     writer.start()
-    conversations = Conversations(reader, writer, lambda: scoring, lambda: judge, heard, clock)
-    keeper = Keeper(reader, writer, lambda: judge, heard, clock, partial(vacuum_erased, database), keep_days)
-    handling = Handling(writer, conversations.handy, lambda: judge, heard, clock, keeper.erased)
-    return World(Live(conversations, handling, keeper, reader, lambda: judge, clock), scoring, heard, clock, database)
+    conversations = Conversations(reader, writer, lambda: scoring, judging, heard, clock)
+    handy, vacuum = conversations.handy, partial(vacuum_erased, database)
+    keeper = Keeper(reader, writer, judging, heard, clock, vacuum, handy, keep_days)
+    handling = Handling(writer, handy, judging, heard, clock, keeper.erased)
+    live = Live(conversations, handling, keeper, reader, judging, clock)
+    return World(live, scoring, heard, clock, database, writer)
 
 
 @pytest.fixture
 def world(tmp_path: Path, judge: Judge) -> Iterator[World]:
     database = open_database(f"sqlite:///{tmp_path}/simmer.db")
-    yield build(database, judge)
+    world = build(database, judge)
+    yield world
+    world.stop()
     database.close()

@@ -10,11 +10,13 @@ import pytest
 from serving.live.handling import NobodyFits, UnknownAgent
 from serving.live.lifecycle import NotNow
 from serving.routing.agents import Agent
+from serving.store import agents
 from serving.store.audit import history, verify
 from tests.serving.live.conftest import World, build
 from tests.serving.live.test_conversations import kinds, message, post, read
 
 NOVICE = Agent(id="novice", languages=frozenset({"en"}), cap=2)
+CARRYING = agents.carrying
 SENIOR = Agent(id="senior", tier="senior", languages=frozenset({"en"}), cap=1)
 
 
@@ -125,3 +127,23 @@ def test_an_answer_of_the_customer_finds_the_agent_they_know(staffed: World) -> 
     staffed.clock.move(hours=2)
     post(staffed, message("m2", "one more thing"))
     assert run(staffed, handling.assign("c1", "desk"))[0].why == ("previous_agent",)
+
+
+def test_a_customer_who_writes_again_is_heard_whatever_the_clocks_say(world: World) -> None:
+    post(world, message("m1", "furious"))
+    world.clock.move(seconds=2)  # another replica's clock is ahead
+    run(world, world.live.handling.resolve("c1", None, "desk"))
+    world.clock.move(seconds=-1)
+    post(world, message("m2", "furious, that did not help"))
+    assert (read(world).state.status, kinds(world)[-1]) == ("open", "reopened")
+
+
+def test_who_fits_is_asked_of_the_store_once_however_many_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = Agent(id="away", languages=frozenset({"en"}), cap=2, online=False)
+    run(world, world.live.handling.put_agent(offline, "desk"))
+    for number in range(20):
+        post(world, message("m1"), to=f"c{number}")
+    asked: list[int] = []
+    monkeypatch.setattr(agents, "carrying", lambda connection: asked.append(1) or CARRYING(connection))
+    assert run(world, world.live.handling.next("away", "desk")) == [None]
+    assert len(asked) <= 2

@@ -256,6 +256,9 @@ def test_so_many_requests_at_a_time() -> None:
         ([(b"host", b"localhost:8000"), (b"origin", b"https://evil.example")], 403),
         ([(b"host", b"localhost:8000"), (b"origin", b"null")], 403),
         ([(b"host", b"[")], 403),
+        ([(b"host", b"127.0.0.1:8000"), (b"x-forwarded-for", b"203.0.113.9")], 403),
+        ([(b"host", b"127.0.0.1:8000"), (b"forwarded", b"for=203.0.113.9")], 403),
+        ([(b"host", b"127.0.0.1:8000"), (b"x-real-ip", b"203.0.113.9")], 403),
         ([], 403),
     ],
 )

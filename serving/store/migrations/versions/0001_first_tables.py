@@ -81,6 +81,12 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_audit_subject_sequence"), ["subject", "sequence"], unique=False)
 
     op.create_table(
+        "marks",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_marks")),
+    )
+    op.create_table(
         "conversations",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -111,6 +117,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_conversations_agent_status"), ["agent", "status"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_conversations_status_queue_waiting_since"),
+            ["status", "queue", "waiting_since"],
+            unique=False,
+        )
         batch_op.create_index(batch_op.f("ix_conversations_status_rank_id"), ["status", "rank", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_ages_at"), ["ages_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_updated_at"), ["updated_at"], unique=False)
@@ -168,6 +179,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("marks")
     op.drop_table("messages")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_deliveries_status_webhook_due_at_event"))
@@ -181,6 +193,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_conversations_updated_at"))
         batch_op.drop_index(batch_op.f("ix_conversations_ages_at"))
         batch_op.drop_index(batch_op.f("ix_conversations_status_rank_id"))
+        batch_op.drop_index(batch_op.f("ix_conversations_status_queue_waiting_since"))
         batch_op.drop_index(batch_op.f("ix_conversations_agent_status"))
 
     op.drop_table("conversations")

@@ -6,6 +6,8 @@ difference means; no text leaves `seen_of`.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +31,7 @@ from serving.routing.history import outputs_of
 from serving.store.schema import conversations, messages
 
 IDS_AT_ONCE = 100
+ROWS_AT_ONCE = 500
 SEEN_AT_ONCE = 4  # messages, between two breaths
 _LONGEST = 20_000  # characters of a message that are read; more tell no more
 
@@ -73,15 +76,13 @@ def span_until(now: datetime, days: float) -> Span:
     return Span(now - timedelta(days=days), now)
 
 
-def read_span(connection: Connection, span: Span, most: int, seed: int = 17) -> list[Said]:
+def read_span(connection: Connection, span: Span, most: int) -> list[Said]:
     """A sample of at most `most` of the customers' messages that came in a span and were answered."""
     touched = select(conversations.c.id).where(
         conversations.c.updated_at >= span.begins, conversations.c.created_at < span.ends
     )
-    rng = np.random.default_rng(seed)
-    names = [row.id for row in connection.execute(touched)]
-    names.sort()  # so that the same store gives the same sample
-    drawn = [names[index] for index in rng.permutation(len(names))]
+    names = (row.id for row in connection.execute(touched).yield_per(ROWS_AT_ONCE))
+    drawn = heapq.nsmallest(most, names, key=_shuffled)
     found: list[Said] = []
     for start in range(0, len(drawn), IDS_AT_ONCE):
         some = {name: place for place, name in enumerate(drawn[start : start + IDS_AT_ONCE])}
@@ -89,6 +90,11 @@ def read_span(connection: Connection, span: Span, most: int, seed: int = 17) -> 
         if len(found) >= most:
             break
     return found[:most]
+
+
+def _shuffled(name: str) -> bytes:
+    """An order that has nothing to do with the names, and is always the same: its first are a sample of all."""
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 def _messages(connection: Connection, names: Sequence[str], span: Span) -> list[Said]:
@@ -127,11 +133,9 @@ def paired(answers: Iterable[Answer], talks: Mapping[str, Conversation]) -> tupl
     return found, alone
 
 
-def drawn(said: Sequence[Said], most: int, seed: int = 17) -> list[Said]:
+def drawn(said: Sequence[Said], most: int) -> list[Said]:
     """At most `most` of the messages, whole conversations as far as they go."""
-    names = sorted({one.conversation for one in said})
-    place = {names[index]: rank for rank, index in enumerate(np.random.default_rng(seed).permutation(len(names)))}
-    return sorted(said, key=lambda one: place[one.conversation])[:most]
+    return sorted(said, key=lambda one: _shuffled(one.conversation))[:most]
 
 
 def split(said: Sequence[Said], days: float | None) -> tuple[tuple[list[Said], list[Said]], Span | None]:

@@ -1,7 +1,7 @@
 """Drift as a running service knows it: measured now and then from the store, told as gauges.
 
-The work is done in a thread of its own that yields to everything else on the machine, in small steps, on a bounded
-sample. It fails alone: what was measured before stays, and the time of it tells how old it is.
+The work is done in a thread of its own, on a bounded sample, in small steps with a rest after each. It fails alone:
+what was measured before stays, and the time of it tells how old it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from serving.drift.config import DriftConfig
 from serving.drift.live import read_span, seen_of, span_until
 from serving.drift.measure import made_for, measure
 from serving.drift.shapes import Drift
-from serving.operation.background import yield_to_others
 from serving.operation.metrics import Metrics
 from serving.policy import Policy
 from serving.store.database import Database
@@ -55,7 +54,7 @@ class DriftWatch:
         self, database: Database, serving: Callable[[], Serving], config: DriftConfig, now: Callable[[], datetime]
     ) -> None:
         self._database, self._serving, self._config, self._now = database, serving, config, now
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="simmer-drift", initializer=yield_to_others)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="simmer-drift")
         self._latest: Drift | None = None
 
     @property

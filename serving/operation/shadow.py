@@ -3,8 +3,10 @@
     shadow.offer(jobs, answers)      after the answers were given; never waits, never raises
     shadow.report()                  how often it would have said something else
 
-One thread does the work: everything else on the machine goes before it, it waits while the engine has a queue, and what
-it cannot take is dropped and counted. Follows its source, as the model that serves does. Keeps counts and ids, no text.
+One thread does the work: one message at a time, and none while the engine has a queue; what it cannot take is dropped
+and counted. Its priority is as everyone's: a thread that yields to all others may be put to sleep while it holds the
+interpreter, and then everyone waits for it. Follows its source, as the model that serves does. Keeps counts and ids, no
+text.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from pipeline.conversation import Conversation
 from pipeline.differences import Shadow as Report
 from pipeline.differences import Tally
 from serving.answers import Answer
-from serving.operation.background import yield_to_others
 from serving.operation.metrics import Metrics
 from serving.operation.models import load_candidate
 from serving.operation.registry import Candidate, Source, SourceUnavailable
@@ -43,7 +44,7 @@ SAME = "it is the model that serves"
 
 
 class ShadowConfig(Config):
-    """Which model runs in the shadow, and of how much it may make use. A second model takes some 100 MB."""
+    """Which model runs in the shadow, and of how much it may make use. A second model takes some 170 MB."""
 
     model: str = Field(description="folder of a bundle, or models:/NAME@ALIAS")
     share: float = Field(default=0.2, gt=0, le=1, description="of the messages, drawn at random")
@@ -154,7 +155,6 @@ class Shadow:
         return {"scored": float(told.scored), "dropped": float(told.dropped), "failed": float(told.failed)}
 
     def _run(self) -> None:
-        yield_to_others()
         while not self._stopped:
             try:
                 self._follow()

@@ -26,6 +26,9 @@ demo: .venv/.complete  ## from nothing to a scored, prioritised live queue
 	@$(MAKE) --no-print-directory train
 	@python -m serving.demo
 
+# small matrices: threads that spin cost a busy machine several times what they save
+tests serve torture: export OPENBLAS_NUM_THREADS := 1
+
 # freed memory stays with the process: giving it back and asking again costs training a tenth of its speed (glibc)
 train challenger: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 train challenger: export MALLOC_TOP_PAD_ := 67108864

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import json
 import signal
 import time
@@ -67,6 +68,8 @@ def serve(
         backlog=config.backlog,
         timeout_keep_alive=config.keep_alive_s,
     )
+    gc.collect()
+    gc.freeze()  # what is loaded stays; looking through it again and again would hold everybody up
     Server(settings, config, drain).run()
 
 

@@ -31,7 +31,6 @@ class OpenVinoEngine:
 
     def __init__(self, model: Path, threads: int = 1, streams: int = 1) -> None:
         core = openvino.Core()
-        core.set_property({"ENABLE_MMAP": False})  # a bundle's files may be replaced while they serve
         options: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,

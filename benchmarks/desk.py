@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,9 +218,10 @@ async def measure(database: Database, runs: int) -> Table:
     return table
 
 
-def main() -> None:
-    """Fill, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@contextmanager
+def filled(about: str | None) -> Iterator[tuple[Database, int]]:
+    """The store that the command line asks for, filled, and how often each page is asked for."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conversations", type=int, default=100_000)
     parser.add_argument("--flagged", type=float, default=0.2)
     parser.add_argument("--runs", type=int, default=30)
@@ -228,8 +230,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(given.store or f"sqlite:///{Path(folder) / 'desk.db'}")
         fill(database, given.conversations, given.flagged)
-        Console().print(asyncio.run(measure(database, given.runs)))
+        yield database, given.runs
         database.close()
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    with filled(__doc__) as (database, runs):
+        Console().print(asyncio.run(measure(database, runs)))
 
 
 if __name__ == "__main__":

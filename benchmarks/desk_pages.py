@@ -8,11 +8,8 @@ network and the browser come on top. The store is filled as by `benchmarks.desk`
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +18,7 @@ from rich.table import Table
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from benchmarks.desk import NOW, fill, timed, unexplained
+from benchmarks.desk import NOW, filled, timed, unexplained
 from pipeline.vocabulary import load_vocabulary
 from serving.live.judging import Judge
 from serving.policy import load_policy
@@ -37,7 +34,7 @@ from serving.review.pages import desk_pages
 from serving.review.sessions import Sessions
 from serving.review.trends import Trends
 from serving.review.verdicts import Verdicts
-from serving.store.database import Database, open_database
+from serving.store.database import Database
 from serving.store.reader import Reader
 from serving.store.writer import Writer
 
@@ -98,21 +95,12 @@ def _asking(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[Any]
 
 def main() -> None:
     """Fill, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conversations", type=int, default=100_000)
-    parser.add_argument("--flagged", type=float, default=0.2)
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--store")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        database = open_database(given.store or f"sqlite:///{Path(folder) / 'desk.db'}")
-        fill(database, given.conversations, given.flagged)
+    with filled(__doc__) as (database, runs):
         reader, writer = Reader(database), Writer(database)
         writer.start()
-        Console().print(asyncio.run(measure(open_pages(database, reader, writer), given.runs)))
+        Console().print(asyncio.run(measure(open_pages(database, reader, writer), runs)))
         writer.close()
         reader.close()
-        database.close()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -37,6 +37,7 @@ from serving.routing.cli import app as policy_app
 from serving.scorer import Job, Scorer, every_turn, last_turn, load_scorer
 from serving.security.cli import app as keys_app
 from serving.store.cli import audit_app
+from serving.terminal import stop
 
 ROWS_AT_ONCE = 512
 JOBS_AT_ONCE = 2048
@@ -150,7 +151,7 @@ def convert(
             name = "standard input" if str(source) == "-" else source.name
             counts, bad = write_rows(read_export(kind, lines, name, named, vocabulary), out)
     except (ConfigError, FormatChanged) as error:
-        _stop(str(error))
+        stop(str(error))
     _report(counts, bad)
     if bad:
         raise typer.Exit(1)
@@ -215,7 +216,7 @@ def serve(
     try:
         service = open_service(_configured(load_serve_config(), model, host, port, store))
     except (BundleRefused, PolicyMismatch, InputError, SourceUnavailable, StoreUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
     config = service.config
     logs = log_config(sys.stderr.isatty())
     run(create_app(service), config.host, config.port, config.server, service.drain, logs)
@@ -237,7 +238,7 @@ def _load(model: Path | None, all_heads: bool) -> Scorer:
         config = load_serve_config()
         return load_scorer(model or served_bundle(config), config.batcher.threads, all_heads)
     except (BundleRefused, InputError, PolicyMismatch, SourceUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
 
 
 def _open(source: Path, target: Path, doing: str, stack: ExitStack) -> tuple[Iterator[bytes], BinaryIO]:
@@ -256,7 +257,7 @@ def _writing(target: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever read the answers has seen enough; typer ends quietly
     except OSError as error:
-        _stop(f"{target}: {error.strerror}")
+        stop(f"{target}: {error.strerror}")
 
 
 def _open_source(path: Path, stack: ExitStack) -> BinaryIO:
@@ -265,14 +266,14 @@ def _open_source(path: Path, stack: ExitStack) -> BinaryIO:
     try:
         return stack.enter_context(path.open("rb"))
     except OSError as error:
-        _stop(f"{path}: {error.strerror}")
+        stop(f"{path}: {error.strerror}")
 
 
 def _open_target(path: Path, stack: ExitStack) -> BinaryIO:
     try:
         return stack.enter_context(_replacing(path))
     except OSError as error:
-        _stop(f"{path}: {error.strerror}")
+        stop(f"{path}: {error.strerror}")
 
 
 @contextmanager
@@ -293,11 +294,6 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         part.replace(whole)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)
 
 
 class _Bar:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from serving.batcher import Closed, DeadlinePassed, EngineFailed, Overloaded
+from serving.codes import CODES
 from serving.live.conversations import Contradiction, Full, NotThere
 from serving.live.handling import NobodyFits, UnknownAgent
 from serving.live.lifecycle import NotNow
@@ -21,25 +22,6 @@ from serving.store.conversations import Stale
 from serving.store.faults import StoreBusy, StoreUnavailable
 
 logger = logging.getLogger("simmer.api")
-
-CODES = {
-    400: "bad_request",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "timeout",
-    409: "conflict",
-    413: "too_large",
-    414: "target_too_long",
-    415: "unsupported_encoding",
-    422: "invalid",
-    429: "too_many_requests",
-    431: "headers_too_large",
-    500: "internal",
-    503: "unavailable",
-    504: "deadline_passed",
-}
 
 
 class Problem(BaseModel):

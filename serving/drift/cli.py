@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -34,6 +34,7 @@ from serving.policy import PolicyMismatch, load_policy
 from serving.routing.history import read_history
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
+from serving.terminal import stop
 
 SINCE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 UNITS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}  # days
@@ -78,11 +79,11 @@ def drift(
         if output is not None:
             _write(output, found, config.drift)
     except (BundleRefused, InputError, PolicyMismatch, SourceUnavailable, StoreUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
     except SQLAlchemyError as error:
-        _stop(reason(error))
+        stop(reason(error))
     except OSError as error:
-        _stop(f"{error.filename}: {error.strerror}")
+        stop(f"{error.filename}: {error.strerror}")
     _show(found, as_json)
     if bad:
         raise typer.Exit(1)
@@ -190,8 +191,3 @@ def _show(found: Drift, as_json: bool) -> None:
 def _moved(moved: Moved) -> str:
     words = "too few" if moved.level == "too_few" else f"{moved.excess:.3f} {moved.level}"
     return f"[{STYLES[moved.level]}]{words}[/]"
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)

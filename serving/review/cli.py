@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,6 +30,7 @@ from serving.review.export import export
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
 from serving.store.option import StoreOption
+from serving.terminal import stop
 
 reviewers_app = typer.Typer(name="reviewers", help="Who reviews: make, list, disable, password.", no_args_is_help=True)
 reviews_app = typer.Typer(name="reviews", help="What reviewers said: export.", no_args_is_help=True)
@@ -97,7 +98,7 @@ def export_command(
         try:
             done = export(connection, target, load_vocabulary())
         except OSError as error:
-            _stop(f"{target}: {error.strerror}")
+            stop(f"{target}: {error.strerror}")
     left = f", {done.disputed} with something to settle" if done.disputed else ""
     gone = f", {done.erased} erased since" if done.erased else ""
     typer.echo(f"{done.conversations} conversations, {done.labelled} messages with labels{left}{gone}", err=True)
@@ -109,9 +110,9 @@ def _stopping() -> Iterator[None]:
     try:
         yield
     except (InputError, StoreUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
     except SQLAlchemyError as error:
-        _stop(reason(error))
+        stop(reason(error))
 
 
 @contextmanager
@@ -147,8 +148,3 @@ def _actor() -> str:
         return f"command line ({getpass.getuser()})"
     except (KeyError, OSError):  # nobody's account: a container
         return "command line"
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)

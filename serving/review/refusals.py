@@ -18,22 +18,6 @@ from serving.security.verifier import TooManyAttempts
 from serving.store.conversations import Stale
 from serving.store.faults import StoreBusy, StoreUnavailable
 
-CODES = {
-    400: "bad_request",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    409: "conflict",
-    410: "gone",
-    413: "too_large",
-    422: "invalid",
-    429: "too_many_requests",
-    500: "internal",
-    503: "unavailable",
-    504: "deadline_passed",
-}
-
 
 @dataclass(frozen=True)
 class Refusal:

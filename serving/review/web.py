@@ -25,8 +25,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.vocabulary import load_vocabulary
+from serving.codes import CODES
 from serving.review import figures
-from serving.review.refusals import CODES
 from serving.review.sessions import Session
 from serving.review.shown import Removed, TurnVerdictView
 

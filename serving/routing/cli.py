@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console, RenderableType
@@ -28,6 +28,7 @@ from serving.routing.capacity import Capacity, NoPlan, gather, plan, queue_to_pl
 from serving.routing.changes import compare
 from serving.routing.history import read_history
 from serving.routing.tables import changes_page, plan_page
+from serving.terminal import stop
 
 IN_FORCE = CONFIGS / "routing.yaml"
 ERRORS_SHOWN = 20
@@ -76,11 +77,11 @@ def check(
     try:
         content = policy.read_bytes()
     except OSError as error:
-        _stop(f"{policy}: {error.strerror}")
+        stop(f"{policy}: {error.strerror}")
     try:
         found = parse_policy(content, policy.name, vocabulary)
     except (ConfigError, PolicyMismatch) as error:
-        _stop(str(error), 1)
+        stop(str(error), 1)
     config = found.config
     queues = ", ".join(queue.name for queue in config.queues)
     held = f"{100 * config.holdout.share:g} % held out"
@@ -104,7 +105,7 @@ def replay(
         changes, bad = compare(read_history(lines), old, new, vocabulary)
     _report(bad)
     if not changes.answers:
-        _stop(f"{history}: holds no answer")
+        stop(f"{history}: holds no answer")
     _show(changes, changes_page(changes), as_json)
     if bad:
         raise typer.Exit(1)
@@ -136,7 +137,7 @@ def capacity(
         _report([*bad_rows, *bad])
         found = plan(seen, planned, vocabulary, Capacity(per_day=per_day, days=days, keep_reasons=keep_reasons), truth)
     except NoPlan as error:
-        _stop(str(error))
+        stop(str(error))
     _show(found, [*plan_page(found), *_beside(order, found.taken / found.conversations)], as_json)
     if bad or bad_rows:
         raise typer.Exit(1)
@@ -144,9 +145,9 @@ def capacity(
 
 def _must_be_sensible(per_day: float, days: float | None) -> None:
     if not math.isfinite(per_day):
-        _stop(f"--per-day: must be a number, not {per_day:g}")
+        stop(f"--per-day: must be a number, not {per_day:g}")
     if days is not None and not (math.isfinite(days) and days > 0):
-        _stop(f"--days: must be more than 0, not {days:g}")
+        stop(f"--days: must be more than 0, not {days:g}")
 
 
 def _vocabulary(model: Path | None) -> Vocabulary:
@@ -155,16 +156,16 @@ def _vocabulary(model: Path | None) -> Vocabulary:
     try:
         return read_card(model / LAYOUT.card).labels
     except OSError as error:
-        _stop(f"{model}: {error.strerror}")
+        stop(f"{model}: {error.strerror}")
     except BundleRefused as error:
-        _stop(str(error))
+        stop(str(error))
 
 
 def _policy(path: Path, vocabulary: Vocabulary) -> Policy:
     try:
         return read_policy(path, vocabulary)
     except (ConfigError, PolicyMismatch) as error:
-        _stop(str(error))
+        stop(str(error))
 
 
 def _labelled(path: Path) -> tuple[list[Conversation], list[RowError]]:
@@ -188,9 +189,9 @@ def _measured_order(path: Path) -> dict[float, _Reached]:
         found = json.loads(path.read_bytes())["queue"]["recall"]
         return {float(share): _Reached.model_validate(figure) for share, figure in found.items()}
     except OSError as error:
-        _stop(f"{path}: {error.strerror}")
+        stop(f"{path}: {error.strerror}")
     except (ValueError, KeyError, TypeError, AttributeError):
-        _stop(f"{path}: holds no queue as metrics/evaluate.json does")
+        stop(f"{path}: holds no queue as metrics/evaluate.json does")
 
 
 def _beside(reached: dict[float, _Reached], share: float) -> Iterator[str]:
@@ -215,7 +216,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as lines:
             yield lines
     except OSError as error:
-        _stop(f"{path}: {error.strerror}")
+        stop(f"{path}: {error.strerror}")
 
 
 def _show(found: Config, page: Iterable[RenderableType], as_json: bool) -> None:
@@ -233,8 +234,3 @@ def _report(bad: Sequence[RowError]) -> None:
         console.print(f"[bold red]bad row:[/] line {row.line}: {escape(row.error)}", soft_wrap=True)
     if len(bad) > ERRORS_SHOWN:
         console.print(f"[bold red]bad row:[/] and {len(bad) - ERRORS_SHOWN:,} more")
-
-
-def _stop(message: str, status: int = 2) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(status)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import sqlalchemy as sa
 import typer
@@ -25,6 +25,7 @@ from serving.security.keys import Key, KeyInvalid, Scope
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
 from serving.store.option import StoreOption
+from serving.terminal import stop
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,4})([smhdw])", re.A)  # no longer than dates go
@@ -89,9 +90,9 @@ def _transaction(url: str, existing: bool = True) -> Iterator[sa.Connection]:
         finally:
             database.close()
     except (InputError, StoreUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
     except sa.exc.SQLAlchemyError as error:
-        _stop(reason(error))
+        stop(reason(error))
 
 
 def _print_once(text: str, key: Key) -> None:
@@ -134,8 +135,3 @@ def _duration(text: str) -> timedelta:
     if not match:
         raise KeyInvalid(f"{text!r} is no duration; write 30m, 1h or 90d")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)

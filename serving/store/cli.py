@@ -5,11 +5,9 @@ Exit status: 0 the chain is whole, 1 it is broken, 2 the store cannot be read.
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import InputError
@@ -17,6 +15,7 @@ from serving.store.audit import Anchor, Verdict, verify
 from serving.store.database import open_database
 from serving.store.faults import StoreUnavailable, reason
 from serving.store.option import StoreOption
+from serving.terminal import stop
 
 audit_app = typer.Typer(name="audit", help="The audit log: who did what, and when.", no_args_is_help=True)
 
@@ -38,9 +37,9 @@ def verify_command(
     try:
         verdict = _verify(store, Anchor.parse(expect) if expect else None)
     except (InputError, StoreUnavailable) as error:
-        _stop(str(error))
+        stop(str(error))
     except SQLAlchemyError as error:
-        _stop(reason(error))
+        stop(reason(error))
     broken = verdict.broken
     if broken is None:
         print(f"{verdict.entries} entries, chain whole, last {verdict.last or 'none'}")
@@ -56,8 +55,3 @@ def _verify(store: str, expect: Anchor | None) -> Verdict:
             return verify(connection, expect)
     finally:
         database.close()
-
-
-def _stop(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)

@@ -31,20 +31,6 @@ from serving.store.writer import Writer
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def database(store_url: str) -> Iterator[Database]:
-    database = open_database(store_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Database]:
-    database = open_database(sqlite_url)
-    yield database
-    database.close()
-
-
 @contextmanager
 def opened(file: str | Path) -> Iterator[Database]:
     database = open_database(f"sqlite:///{file}")

@@ -7,7 +7,6 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,20 +21,6 @@ from tests.postgres import Postgres
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NOBODY = 65534
-
-
-@pytest.fixture
-def database(store_url: str) -> Iterator[Database]:
-    database = open_database(store_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Database]:
-    database = open_database(sqlite_url)
-    yield database
-    database.close()
 
 
 def say(database: Database, body: str, conversation: str = "c1") -> None:

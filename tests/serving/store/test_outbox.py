@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,13 +14,6 @@ from serving.store.outbox import KINDS, Event
 from serving.store.schema import deliveries as rows
 
 AT = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(store_url: str) -> Iterator[Database]:
-    opened = open_database(store_url)
-    yield opened
-    opened.close()
 
 
 def append(database: Database, count: int = 1, conversation: str = "c", at: datetime = AT, *webhooks: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,27 +27,6 @@ from tests.postgres import Postgres
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 Operation = Callable[[Connection], Any]
-
-
-@pytest.fixture
-def database(store_url: str) -> Iterator[Database]:
-    database = open_database(store_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Database]:
-    database = open_database(sqlite_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def postgresql(postgres_url: str) -> Iterator[Database]:
-    database = open_database(postgres_url)
-    yield database
-    database.close()
 
 
 def put(name: str) -> Operation:

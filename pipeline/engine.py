@@ -33,6 +33,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: Path, threads: int = 1, streams: int = 1) -> None:
         core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})  # a bundle's files may be overwritten while they serve
         options: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
